@@ -1,0 +1,416 @@
+package state
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"recharged/state/charge"
+	"recharged/state/money"
+)
+
+// Partition is the owner's side of the state: it reads customers, gathers what
+// a turn changes, encodes that as the delta of the turn's commit, and applies
+// the delta when the commit is durable. One goroutine uses it.
+//
+//	Begin → Customer, Put, Seen, Remember, … → Delta → (commit) → Applied
+//
+// What a turn has gathered is visible to the rest of that turn and to nobody
+// else. A turn whose commit did not come about is not undone: its partition is
+// given up, and owned again from the store.
+type Partition struct {
+	store *Store
+	id    charge.Partition
+	clock charge.Instant // of the record being judged
+
+	working map[charge.MSISDN]int // index in entries
+	entries []entry               // customers touched in this turn, in order; reused
+	used    int
+	fresh   map[freshKey]uint64 // ids remembered in this turn → content
+	delta   deltaWriter
+	key     []byte // scratch
+
+	totals    map[totalName]*total // ledger totals, as of this turn
+	imbalance map[string]money.Sum // their sum per unit
+	tally  Tally
+	due    [charge.Slots]charge.Instant // no timer of the slot is due before; zero: it has none
+}
+
+// entry is a customer in the working set of a turn.
+type entry struct {
+	customer charge.Customer
+	known    bool           // the customer exists
+	changed  bool           // in this turn
+	timer    charge.Instant // the timer row that the store holds, zero: none
+}
+
+type freshKey struct {
+	msisdn   charge.MSISDN
+	identity [16]byte
+}
+
+// totalName names one ledger total. The account "" is all customers together,
+// taken from the balances themselves and not from postings: that the two agree
+// is what the imbalance shows.
+type totalName struct {
+	unit    string
+	account charge.Account
+}
+
+type total struct {
+	sum     money.Sum
+	changed bool
+}
+
+// Own opens a partition for its one owner. The commit log must have been
+// folded up to its end.
+func (s *Store) Own(id charge.Partition, partitions int) (*Partition, error) {
+	p := &Partition{
+		store:   s,
+		id:      id,
+		working: map[charge.MSISDN]int{},
+		fresh:   map[freshKey]uint64{},
+		totals:  map[totalName]*total{},
+
+		imbalance: map[string]money.Sum{},
+	}
+	row, err := s.get(partitionKey(nil, id, tableTally))
+	if err != nil {
+		return nil, err
+	}
+	if p.tally, err = decodeTally(row); err != nil {
+		return nil, fmt.Errorf("own partition %d: %w", id, err)
+	}
+	if err := p.loadTotals(); err != nil {
+		return nil, fmt.Errorf("own partition %d: %w", id, err)
+	}
+	for slot := range charge.Slot(charge.Slots) {
+		if slot.PartitionOf(partitions) != id {
+			continue
+		}
+		if p.due[slot], err = s.firstTimer(slot); err != nil {
+			return nil, fmt.Errorf("own partition %d: %w", id, err)
+		}
+	}
+	return p, nil
+}
+
+func (p *Partition) loadTotals() error {
+	prefix := partitionKey(nil, p.id, tableTotal)
+	return p.store.scan(prefix, func(key, row []byte) (bool, error) {
+		unit, account, ok := bytes.Cut(key[len(prefix):], []byte{0})
+		sum, err := decodeSum(row)
+		if err != nil || !ok {
+			return false, fmt.Errorf("ledger total %x: %w", key, err)
+		}
+		p.totals[totalName{string(unit), charge.Account(account)}] = &total{sum: sum}
+		all := p.imbalance[string(unit)]
+		all.AddSum(sum)
+		p.imbalance[string(unit)] = all
+		return true, nil
+	})
+}
+
+// Begin starts a turn at that time of the log's clock.
+func (p *Partition) Begin(clock charge.Instant) {
+	p.clock = clock
+	p.used = 0
+	clear(p.working)
+	clear(p.fresh)
+	p.delta.reset(p.id, clock)
+}
+
+// Advance moves the log's clock on within the turn.
+func (p *Partition) Advance(clock charge.Instant) { p.clock = clock }
+
+// Customer returns the customer as this turn sees it, and whether it exists.
+// The pointer holds until the next call; it is changed through Put only.
+func (p *Partition) Customer(m charge.MSISDN) (*charge.Customer, bool, error) {
+	if i, ok := p.working[m]; ok {
+		return &p.entries[i].customer, p.entries[i].known, nil
+	}
+	if p.used == len(p.entries) {
+		p.entries = append(p.entries, entry{})
+	}
+	e := &p.entries[p.used]
+	known, err := p.store.customer(m, &e.customer, true)
+	if err != nil {
+		return nil, false, err
+	}
+	if !known {
+		e.customer.CopyFrom(&charge.Customer{MSISDN: m})
+	}
+	e.known, e.changed, e.timer = known, false, e.customer.NextExpiry()
+	p.working[m] = p.used
+	p.used++
+	return &e.customer, known, nil
+}
+
+// Put replaces the customer of that number by *c, which must have come from
+// Customer in this turn, and leaves the old one in *c: memory changes hands,
+// nothing is copied. unit names the unit of a balance.
+func (p *Partition) Put(c *charge.Customer, unit func(balance string) string) {
+	e := &p.entries[p.working[c.MSISDN]]
+	for i := range e.customer.Balances {
+		b := &e.customer.Balances[i]
+		p.add(totalName{unit: unit(b.Name)}, -sum(b))
+	}
+	for i := range c.Balances {
+		b := &c.Balances[i]
+		p.add(totalName{unit: unit(b.Name)}, sum(b))
+	}
+	if !e.known {
+		p.tally.Customers++
+	}
+	e.customer, *c = *c, e.customer
+	e.known, e.changed = true, true
+}
+
+// sum is all that a balance holds, expired or not, until its expiry is posted.
+func sum(b *charge.Balance) money.Amount {
+	var all money.Amount
+	for _, part := range b.Parts {
+		all += part.Amount
+	}
+	return all
+}
+
+// Post counts the other side of postings.
+func (p *Partition) Post(postings []charge.Posting) {
+	for i := range postings {
+		p.add(totalName{postings[i].Unit.Name, postings[i].Account}, -postings[i].Amount)
+	}
+}
+
+func (p *Partition) add(name totalName, amount money.Amount) {
+	if amount == 0 {
+		return
+	}
+	t := p.totals[name]
+	if t == nil {
+		t = &total{}
+		p.totals[name] = t
+	}
+	t.sum.Add(amount)
+	t.changed = true
+	all := p.imbalance[name.unit]
+	all.Add(amount)
+	p.imbalance[name.unit] = all
+}
+
+// Ended counts events that ended.
+func (p *Partition) Ended(events int) { p.tally.Events += uint64(events) }
+
+// Seen returns the content of the event that was remembered under that
+// identity, and whether there was one.
+func (p *Partition) Seen(m charge.MSISDN, identity [16]byte) (content uint64, seen bool, err error) {
+	if content, ok := p.fresh[freshKey{m, identity}]; ok {
+		return content, true, nil
+	}
+	p.key = identityKey(p.key[:0], m, identity)
+	row, closer, err := p.store.db.Get(p.key)
+	if err == pebble.ErrNotFound {
+		return 0, false, nil
+	}
+	if err != nil {
+		return 0, false, fmt.Errorf("look up an id of %s: %w", m.Masked(), err)
+	}
+	defer closer.Close()
+	if len(row) != 8 {
+		return 0, false, fmt.Errorf("look up an id of %s: row has %d bytes", m.Masked(), len(row))
+	}
+	return binary.BigEndian.Uint64(row), true, nil
+}
+
+// forgetMax is how many old ids one new id may push out: two, so that what the
+// long horizon has kept is worked off.
+const forgetMax = 2
+
+// Remember records the id of an event of customer c, whose count it advances,
+// and forgets ids that may be forgotten: newer is how many ids were remembered
+// after one, at when it was.
+func (p *Partition) Remember(c *charge.Customer, seen Seen, mayForget func(newer uint64, at charge.Instant, money bool) bool) error {
+	c.Seen++
+	p.fresh[freshKey{c.MSISDN, seen.Identity}] = seen.Content
+	p.delta.remember(c.MSISDN, c.Seen, seen, p.clock)
+	for range forgetMax {
+		if c.Forgotten+1 >= c.Seen || !mayForget(c.Seen-c.Forgotten-1, 0, false) {
+			return nil // Too few are kept, whatever their age.
+		}
+		p.key = ordinalKey(p.key[:0], c.MSISDN, c.Forgotten+1)
+		row, err := p.store.get(p.key)
+		if err != nil || row == nil {
+			return err // No row yet: it belongs to this very turn.
+		}
+		old, at, err := decodeAge(row)
+		if err != nil {
+			return fmt.Errorf("forget an id of %s: %w", c.MSISDN.Masked(), err)
+		}
+		if !mayForget(c.Seen-c.Forgotten-1, at, old.Money) {
+			return nil
+		}
+		p.delta.delete(p.key)
+		p.key = identityKey(p.key[:0], c.MSISDN, old.Identity)
+		p.delta.delete(p.key)
+		c.Forgotten++
+	}
+	return nil
+}
+
+// Index makes the turn's outcome of that index part of the customer's timeline.
+func (p *Partition) Index(m charge.MSISDN, outcome int) { p.delta.outcome(m, outcome) }
+
+// Park sets an event aside.
+func (p *Partition) Park(e *ParkedEvent) {
+	p.key = parkedKey(p.key[:0], p.id, e.Position)
+	p.delta.set(p.key, e.append(nil))
+	p.tally.Parked[string(e.Reason)]++
+}
+
+// Unpark takes a parked event out again; false if there is none of that name.
+// It sees what earlier turns parked.
+func (p *Partition) Unpark(at charge.Position) (ParkedEvent, bool, error) {
+	key := parkedKey(nil, p.id, at)
+	row, err := p.store.get(key)
+	if err != nil || row == nil {
+		return ParkedEvent{}, false, err
+	}
+	e, err := decodeParked(key, row)
+	if err != nil {
+		return ParkedEvent{}, false, err
+	}
+	p.delta.delete(key)
+	if n := p.tally.Parked[string(e.Reason)]; n > 1 {
+		p.tally.Parked[string(e.Reason)] = n - 1
+	} else {
+		delete(p.tally.Parked, string(e.Reason))
+	}
+	return e, true, nil
+}
+
+// SetBook makes a rulebook the one in force.
+func (p *Partition) SetBook(version uint64, source []byte) {
+	p.delta.set(partitionKey(nil, p.id, tableBook), appendBook(nil, version, source))
+}
+
+// Delta encodes all that this turn changed. It holds until the next Begin.
+func (p *Partition) Delta() []byte {
+	var row []byte
+	for i := range p.entries[:p.used] {
+		e := &p.entries[i]
+		if !e.changed {
+			continue
+		}
+		row = charge.AppendCustomer(row[:0], &e.customer)
+		p.key = customerKey(p.key[:0], e.customer.MSISDN)
+		p.delta.set(p.key, row)
+		if due := e.customer.NextExpiry(); due != e.timer {
+			p.moveTimer(e, due)
+		}
+	}
+	for _, name := range p.changedTotals() {
+		t := p.totals[name]
+		row = appendSum(row[:0], t.sum)
+		p.delta.set(totalKey(p.key[:0], p.id, name.unit, name.account), row)
+		t.changed = false
+	}
+	p.delta.set(partitionKey(p.key[:0], p.id, tableTally), p.tally.append(row[:0]))
+	return p.delta.bytes
+}
+
+func (p *Partition) moveTimer(e *entry, due charge.Instant) {
+	m := e.customer.MSISDN
+	if e.timer != 0 {
+		p.delta.delete(timerKey(p.key[:0], m, e.timer))
+	}
+	if due != 0 {
+		p.delta.set(timerKey(p.key[:0], m, due), nil)
+		slot := m.Slot()
+		if p.due[slot] == 0 || due < p.due[slot] {
+			p.due[slot] = due
+		}
+	}
+}
+
+// changedTotals returns the totals this turn changed, in a fixed order.
+func (p *Partition) changedTotals() []totalName {
+	var names []totalName
+	for name, t := range p.totals {
+		if t.changed {
+			names = append(names, name)
+		}
+	}
+	slices.SortFunc(names, func(a, b totalName) int {
+		return bytes.Compare(totalKey(nil, 0, a.unit, a.account), totalKey(nil, 0, b.unit, b.account))
+	})
+	return names
+}
+
+// Applied folds the turn's delta into the store: its commit, at that sequence,
+// is durable.
+func (p *Partition) Applied(commit charge.Sequence, position []byte) error {
+	return p.store.Fold(p.id, commit, p.delta.bytes, position)
+}
+
+// NextDue returns an instant before which no timer is due; zero if there is no
+// timer at all.
+func (p *Partition) NextDue() charge.Instant {
+	var next charge.Instant
+	for _, due := range p.due {
+		if due != 0 && (next == 0 || due < next) {
+			next = due
+		}
+	}
+	return next
+}
+
+// Due returns up to limit customers who have a timer that is due. It reads what
+// earlier turns have set, so it comes before anything else in a turn.
+func (p *Partition) Due(limit int) ([]charge.MSISDN, error) {
+	var due []charge.MSISDN
+	for slot := range p.due {
+		if p.due[slot] == 0 || p.due[slot] > p.clock {
+			continue
+		}
+		prefix := slotKey(nil, charge.Slot(slot), tableTimer)
+		p.due[slot] = 0
+		err := p.store.scan(prefix, func(key, _ []byte) (bool, error) {
+			at, m, err := timerOf(key)
+			if err != nil {
+				return false, err
+			}
+			if at > p.clock || len(due) == limit {
+				p.due[slot] = at
+				return false, nil
+			}
+			due = append(due, m)
+			return true, nil
+		})
+		if err != nil {
+			return nil, fmt.Errorf("read timers of slot %d: %w", slot, err)
+		}
+		if len(due) == limit {
+			break
+		}
+	}
+	return due, nil
+}
+
+// Tally returns what the partition holds, as of this turn.
+func (p *Partition) Tally() Tally {
+	t := p.tally
+	t.Parked = maps.Clone(t.Parked)
+	return t
+}
+
+// Imbalance returns, for every unit, what customers hold minus what the
+// accounts say they should: zero, always.
+func (p *Partition) Imbalance() map[string]money.Sum { return maps.Clone(p.imbalance) }
+
+func sortedKeys[V any](m map[string]V) []string {
+	return slices.Sorted(maps.Keys(m))
+}
