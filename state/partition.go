@@ -36,8 +36,8 @@ type Partition struct {
 
 	totals    map[totalName]*total // ledger totals, as of this turn
 	imbalance map[string]money.Sum // their sum per unit
-	tally  Tally
-	due    [charge.Slots]charge.Instant // no timer of the slot is due before; zero: it has none
+	tally     Tally
+	due       [charge.Slots]charge.Instant // no timer of the slot is due before; zero: it has none
 }
 
 // entry is a customer in the working set of a turn.

@@ -184,7 +184,7 @@ func (n *node) variable(v Variable) *node {
 }
 
 func (c *checker) didYouMean(err error, name string, candidates []string) string {
-	best := nearest(name, candidates)
+	best := charge.Nearest(name, candidates)
 	if best == "" || err != nil && strings.Contains(err.Error(), best) {
 		return ""
 	}

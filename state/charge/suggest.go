@@ -5,15 +5,7 @@ import "strings"
 // suggest returns a hint at the known name that is nearest to a wrong one, or,
 // if none is near, at all of them.
 func suggest(name string, known []string) string {
-	best, distanceMin := "", 3 // Two slips of the finger are near.
-	if len(name) <= 64 {
-		for _, candidate := range known {
-			if d := editDistance(strings.ToLower(name), candidate); d < distanceMin && d < len(candidate) {
-				best, distanceMin = candidate, d
-			}
-		}
-	}
-	if best != "" {
+	if best := Nearest(name, known); best != "" {
 		return ": did you mean " + quote(best) + "?"
 	}
 	const namesMax = 20
@@ -23,24 +15,54 @@ func suggest(name string, known []string) string {
 	return ": it knows " + strings.Join(known, ", ")
 }
 
-// editDistance counts the insertions, deletions and replacements of bytes that
-// make b of a (Levenshtein), one row of the table at a time.
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
+// nameBytesMax is the longest name that is compared with others.
+const nameBytesMax = 128
+
+// Nearest returns the candidate that name was most likely meant to be, or "":
+// the one with the fewest typing errors, if they are few for the length of the
+// name's last part.
+func Nearest(name string, candidates []string) string {
+	if len(name) > nameBytesMax {
+		return ""
 	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			replaced := diagonal
-			if a[i] != b[j] {
-				replaced++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(replaced, row[j]+1, diagonal+1)
+	last := name[strings.LastIndexByte(name, '.')+1:]
+	best, bestErrors := "", 1+len(last)/3
+	for _, c := range candidates {
+		if n := typingErrors(name, c); n < bestErrors || n == bestErrors && best == "" {
+			best, bestErrors = c, n
 		}
 	}
-	return row[len(b)]
+	return best
+}
+
+// typingErrors counts the letters to insert, delete, replace or swap with their
+// neighbour to get from a to b, the case of a letter aside.
+func typingErrors(a, b string) int {
+	twoAbove, above := make([]int, len(b)+1), make([]int, len(b)+1)
+	row := make([]int, len(b)+1)
+	for j := range above {
+		above[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			cost := 1
+			if lower(a[i-1]) == lower(b[j-1]) {
+				cost = 0
+			}
+			row[j] = min(above[j]+1, row[j-1]+1, above[j-1]+cost)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				row[j] = min(row[j], twoAbove[j-2]+1)
+			}
+		}
+		twoAbove, above, row = above, row, twoAbove
+	}
+	return above[len(b)]
+}
+
+func lower(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		return c + 'a' - 'A'
+	}
+	return c
 }
