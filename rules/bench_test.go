@@ -1,0 +1,84 @@
+package rules
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"recharged/rules/sample"
+	"recharged/state/charge"
+	"recharged/state/money"
+)
+
+// manyRules writes a book of so many rules for one event type that share their
+// variables as campaigns do; three of them hold for the event of benchSubject.
+func manyRules(n int) string {
+	var b strings.Builder
+	b.WriteString(small + `counters:
+  recharges_7d: {on: recharge, window: 7d}
+  recharged_30d: {on: recharge, sum: amount, window: 30d}
+segments:
+  youth: customer.attributes.age < 26
+rules:
+`)
+	for i := range n {
+		fmt.Fprintf(&b, `  - name: rule-%d
+    on: recharge
+    when: amount >= %d && channel in ["app", "ussd"] && customer.in("youth") && customer.recharges_7d < 50
+    limits: {per_customer: [{count: 1000, per: day}]}
+    then: [{credit: {to: bonus, percent: 10}}]
+`, i, 200+100*i)
+	}
+	return b.String()
+}
+
+func benchSubject() *Subject {
+	at := charge.Instant(time.Date(2026, 11, 20, 18, 30, 0, 0, time.UTC).UnixNano())
+	c := &charge.Customer{Recharges: 3, LastRecharge: at}
+	c.OpenBalance("main").Parts = []charge.Part{{Amount: 40000}}
+	c.SetAttribute("age", charge.NumberValue(money.Int(22)))
+	recent := c.OpenCounter("recharges_7d", 10080)
+	for i := range int64(20) {
+		recent.Buckets = append(recent.Buckets, charge.Bucket{Index: int64(at)/10080e9 - 20 + i, Value: 1})
+	}
+	return &Subject{
+		Event: &charge.Event{Type: charge.Recharge, Time: at, Fields: []charge.Field{
+			{Name: "amount", Value: charge.NumberValue(money.Decimal{Coefficient: 45000, Scale: 2})},
+			{Name: "channel", Value: charge.TextValue("app")},
+		}},
+		Before: c, After: c, Clock: at,
+	}
+}
+
+func BenchmarkDecide(b *testing.B) {
+	for _, n := range []int{10, 100} {
+		b.Run(fmt.Sprintf("rules=%d", n), func(b *testing.B) {
+			book := mustLoad(b, File{"a", []byte(manyRules(n))})
+			s, d := benchSubject(), new(Decision)
+			b.ReportAllocs()
+			for b.Loop() {
+				book.Decide(s, d)
+			}
+			if len(d.Credits) != 3 || d.Credits[0].Amount != 4500 {
+				b.Fatalf("credits %v", d.Credits)
+			}
+		})
+	}
+}
+
+func BenchmarkLoad(b *testing.B) {
+	for b.Loop() {
+		mustLoad(b, File{"a", sample.Rulebook})
+	}
+}
+
+// Judging an event reuses the decision's memory.
+func TestDecideDoesNotAllocate(t *testing.T) {
+	book := mustLoad(t, File{"a", []byte(manyRules(10))})
+	s, d := benchSubject(), new(Decision)
+	book.Decide(s, d)
+	if n := testing.AllocsPerRun(100, func() { book.Decide(s, d) }); n != 0 {
+		t.Errorf("%v allocations an event", n)
+	}
+}

@@ -1,0 +1,231 @@
+package rules
+
+import (
+	"recharged/state/charge"
+	"recharged/state/ledger"
+	"recharged/state/money"
+)
+
+// Subject is an event and the customer that it happened to, as rules see them.
+type Subject struct {
+	Event     *charge.Event
+	Before    *charge.Customer // before the event's own effect; not nil
+	After     *charge.Customer // after it, counters included; not nil
+	Charged   money.Amount     // of a usage: what was really taken
+	Shortfall money.Amount     // of a usage: what could not be covered
+	Clock     charge.Instant   // of the log
+}
+
+// Credit is what a rule gives.
+type Credit struct {
+	Rule string
+	ledger.Credit
+}
+
+// Decision is what the rules say about one event. Its slices are reused from
+// event to event.
+type Decision struct {
+	Results []charge.RuleResult // of every rule that matched, in the order in which they were judged
+	Credits []Credit            // to be posted in this order; none is zero
+	Tags    []string            // to be put on the customer
+	Untags  []string            // to be taken off, after the tags were put on
+	Uses    []Use               // of limited rules, to be remembered
+
+	applied []applied
+	given   []given
+	taken   []bool // groups that have their rule
+	picture picture
+}
+
+// applied is a rule that applied, with its share of Decision.given.
+type applied struct {
+	rule         *rule
+	first, after int
+}
+
+// given is what one credit of a rule came to, zero included.
+type given struct {
+	amount  money.Amount
+	expires charge.Instant
+}
+
+// Reset empties the decision and keeps its memory.
+func (d *Decision) Reset() {
+	d.Results, d.Credits = d.Results[:0], d.Credits[:0]
+	d.Tags, d.Untags, d.Uses = d.Tags[:0], d.Untags[:0], d.Uses[:0]
+	d.applied, d.given = d.applied[:0], d.given[:0]
+	clear(d.taken)
+}
+
+// Decide judges the event by the rules of its type. All are judged on one
+// picture: nothing that one rule gives is seen by another. It changes nothing
+// but the decision, which it resets first.
+func (b *Book) Decide(s *Subject, d *Decision) {
+	d.Reset()
+	rules := b.byType[s.Event.Type]
+	if len(rules) == 0 {
+		return
+	}
+	if len(d.taken) < b.groups {
+		d.taken = make([]bool, b.groups)
+	}
+	d.picture.look(b, s)
+	for _, r := range rules {
+		t, matched, err := r.match(&d.picture)
+		if !matched {
+			continue
+		}
+		result := charge.RuleResult{Name: r.Name, Verdict: charge.RuleSkipped}
+		switch {
+		case err != nil:
+			result.Reason, result.Detail = charge.SkipError, err.Error()
+		case r.group >= 0 && d.taken[r.group]:
+			result.Reason = charge.SkipGroup
+		default:
+			result = d.apply(r, t)
+		}
+		d.Results = append(d.Results, result)
+	}
+}
+
+// match reports whether the rule matches, and in which tier. A rule whose
+// condition fails has matched, with an error: it must not vanish.
+func (r *rule) match(p *picture) (*tier, bool, error) {
+	s := p.subject
+	if !r.schedule.covers(s.Event.Time, p.book.plan.Location) {
+		return nil, false, nil
+	}
+	t := r.tierOf(s.base())
+	if t == nil {
+		return nil, false, nil
+	}
+	if r.when == nil {
+		return t, true, nil
+	}
+	p.fault = nil
+	holds, err := r.when.Holds(&p.after)
+	if err == nil && p.fault != nil {
+		err = p.fault
+	}
+	return t, holds || err != nil, err
+}
+
+// apply adds what the rule does to the decision, unless a limit or an error is
+// in the way: then the decision stays as it was, and the group stays free.
+func (d *Decision) apply(r *rule, t *tier) charge.RuleResult {
+	p := &d.picture
+	s, result := p.subject, charge.RuleResult{Name: r.Name, Verdict: charge.RuleSkipped}
+	uses := len(d.Uses)
+	for i := range r.limits {
+		m := &r.limits[i]
+		index := m.index(s.Event.Time, p.book.plan.Location, p.book.weekStart)
+		if !m.allows(s.After, index) {
+			d.Uses = d.Uses[:uses]
+			result.Reason = charge.SkipLimit
+			return result
+		}
+		d.Uses = append(d.Uses, Use{m.counter, index, m})
+	}
+	first := len(d.given)
+	for i := range r.credits {
+		c := &r.credits[i]
+		amount, err := c.amount(t.gifts[i], p)
+		if err != nil {
+			d.Uses, d.given = d.Uses[:uses], d.given[:first]
+			result.Reason, result.Detail = charge.SkipError, err.Error()
+			return result
+		}
+		g := given{amount: amount}
+		if c.validity != 0 {
+			g.expires = s.Event.Time.Add(c.validity)
+		}
+		d.given = append(d.given, g)
+	}
+	d.take(r, first)
+	result.Verdict = charge.RuleApplied
+	return result
+}
+
+// take records a rule that applies.
+func (d *Decision) take(r *rule, first int) {
+	for i, g := range d.given[first:] {
+		if g.amount == 0 {
+			continue // Nothing to post; the rule applied all the same.
+		}
+		d.Credits = append(d.Credits, Credit{r.Name, ledger.Credit{
+			Balance: r.credits[i].balance.Name, Amount: g.amount, Account: r.account, Cause: r.Name, Expires: g.expires,
+		}})
+	}
+	d.Tags, d.Untags = append(d.Tags, r.tags...), append(d.Untags, r.untags...)
+	d.applied = append(d.applied, applied{r, first, len(d.given)})
+	if r.group >= 0 {
+		d.taken[r.group] = true
+	}
+}
+
+// Settle puts into the customer what the decision leaves there besides credits:
+// tags, and the uses that limits count. The clock is the log's; what no event
+// can need any more at that time is forgotten.
+func (b *Book) Settle(d *Decision, c *charge.Customer, clock charge.Instant) {
+	for _, tag := range d.Tags {
+		c.Tag(tag)
+	}
+	for _, tag := range d.Untags {
+		c.Untag(tag)
+	}
+	for i := range d.Uses {
+		u := &d.Uses[i]
+		u.remember(c, u.limit.forgets(b, clock))
+	}
+}
+
+// Render writes what the rules that applied say. The credits must have been
+// posted and the decision settled: texts see the customer as it is now.
+func (b *Book) Render(s *Subject, d *Decision) (notifications []charge.Notification, alerts []charge.Alert) {
+	d.picture.look(b, s)
+	for _, a := range d.applied {
+		shares := d.given[a.first:a.after]
+		for i := range a.rule.says {
+			say := &a.rule.says[i]
+			if say.severity != "" {
+				alerts = append(alerts, charge.Alert{
+					Name: a.rule.Name, Severity: say.severity, Labels: say.labels, StartsAt: s.Clock,
+					Summary: d.picture.write(say.summary, a.rule, shares),
+				})
+				continue
+			}
+			t := say.in(b.languageOf(s.After), b.language)
+			notifications = append(notifications, charge.Notification{
+				MSISDN: s.Event.MSISDN, EventID: s.Event.ID, Source: s.Event.Source, Rule: a.rule.Name,
+				Channel: say.channel, Template: say.template, Language: t.language, Time: s.Clock,
+				Text: d.picture.write(t.pieces, a.rule, shares),
+			})
+		}
+	}
+	return notifications, alerts
+}
+
+// languageOf returns the customer's own language, or "".
+func (b *Book) languageOf(c *charge.Customer) string { return c.Attribute("language").Text }
+
+// in returns the text in the first of the languages that there is, else the
+// first text.
+func (s *say) in(languages ...string) *text {
+	for _, language := range languages {
+		for i := range s.texts {
+			if s.texts[i].language == language {
+				return &s.texts[i]
+			}
+		}
+	}
+	return &s.texts[0]
+}
+
+func (p *picture) write(pieces []piece, r *rule, shares []given) string {
+	var buffer [256]byte
+	out := buffer[:0]
+	for i := range pieces {
+		out = pieces[i].appendTo(out, p, r, shares)
+	}
+	return string(out)
+}

@@ -1,0 +1,260 @@
+package rules
+
+import (
+	"cmp"
+	"regexp"
+	"slices"
+	"strings"
+
+	"recharged/rules/when"
+	"recharged/state/charge"
+)
+
+// rule is a rule of the book, compiled. Its conditions are asked in the order
+// of their cost: schedule, tiers, when.
+type rule struct {
+	RuleInfo
+	account  charge.Account
+	schedule *schedule        // nil: always
+	when     *when.Expression // nil: always
+	group    int              // -1: none
+	limits   []limit
+	credits  []credit
+	tiers    []tier // by from; at least one
+	tags     []string
+	untags   []string
+	says     []say
+}
+
+// say is a notification or an alert of a rule.
+type say struct {
+	// A notification has a template; its texts are in the order of the file.
+	template string
+	channel  string
+	texts    []text
+
+	// An alert has a severity.
+	severity string
+	summary  []piece
+	labels   []charge.Label
+}
+
+const (
+	rulesMax       = 10_000
+	ruleNameMax    = 64
+	priorityMax    = 1_000_000
+	defaultChannel = "sms"
+)
+
+var (
+	ruleKeys   = []string{"name", "title", "on", "when", "schedule", "priority", "group", "tiers", "limits", "then"}
+	actionKeys = []string{"credit", "notify", "alert", "tag", "untag"}
+	notifyKeys = []string{"template", "channel"}
+	alertKeys  = []string{"severity", "summary", "labels"}
+	severities = []string{"info", "warning", "critical"}
+	causes     = []string{"recharge", "usage", "adjustment", "expiry"}
+)
+
+// rules reads the section of that name.
+func (l *loader) rules() {
+	n := l.doc.root.get("rules")
+	if n == nil || n.shape == nothing || !l.isList(n, "rules") {
+		return
+	}
+	if len(n.items) > rulesMax {
+		l.errorf(n.items[rulesMax].place, "", "more than %d rules", rulesMax)
+		return
+	}
+	groups := map[string]int{}
+	names := make(map[string]place, len(n.items))
+	for _, item := range n.items {
+		if !l.isMapping(item, "rule", ruleKeys) || item.get("after") != nil || !l.needs(item, "rule", []string{"name", "on", "then"}) {
+			continue // A rule with a timer was refused for that already.
+		}
+		if r := l.rule(item, groups); r != nil && l.once(names, item.get("name").place, r.Name) {
+			l.book.rules = append(l.book.rules, r)
+		}
+	}
+	l.book.groups = len(groups)
+	slices.SortFunc(l.book.rules, func(a, b *rule) int {
+		return cmp.Or(cmp.Compare(b.Priority, a.Priority), cmp.Compare(a.Name, b.Name))
+	})
+	l.book.byType = make(map[string][]*rule, len(l.schemas))
+	for _, r := range l.book.rules {
+		l.book.byType[r.On] = append(l.book.byType[r.On], r)
+	}
+}
+
+// once refuses the second use of a rule's name.
+func (l *loader) once(names map[string]place, at place, name string) bool {
+	if first, twice := names[name]; twice {
+		l.twice(at, first, "rule "+name)
+		return false
+	}
+	names[name] = at
+	return true
+}
+
+// rule reads one rule; nil if nothing can be said about the rest of it.
+func (l *loader) rule(n *node, groups map[string]int) *rule {
+	name, ok := l.text(n.get("name"))
+	if !ok || !l.checkName(n.get("name").place, "rule", name, ruleNameMarks) {
+		return nil
+	}
+	at := n.get("name").place
+	if len(name) > ruleNameMax {
+		l.errorf(at, "", "the rule's name is longer than %d characters", ruleNameMax)
+	}
+	if slices.Contains(causes, name) {
+		l.errorf(at, "call it "+name+"-bonus", "postings of the ledger itself have the cause %q, a rule cannot", name)
+	}
+	r := &rule{RuleInfo: RuleInfo{Name: name}, group: -1, account: charge.PromoPrefix + charge.Account(name)}
+	r.On, _ = l.text(n.get("on"))
+	schema := l.schemas[r.On]
+	if schema == nil {
+		l.errorf(n.get("on").place, nearestHint(r.On, l.typeNames()), "there is no event type %q", r.On)
+		return nil
+	}
+	v := vocabulary{l, schema}
+	if title := n.get("title"); title != nil {
+		r.Title, _ = l.text(title)
+	}
+	if priority := n.get("priority"); priority != nil {
+		r.Priority = int(l.integer(priority, -priorityMax, priorityMax))
+	}
+	if condition := n.get("when"); condition != nil {
+		r.when = l.expression(condition, v, when.Bool)
+	}
+	if group := n.get("group"); group != nil {
+		l.group(group, r, groups)
+	}
+	r.schedule = l.schedule(n.get("schedule"))
+	r.limits = l.limits(n.get("limits"), name)
+	l.then(n.get("then"), r, v)
+	l.tiers(n.get("tiers"), r)
+	if len(r.credits) > 0 && len(r.limits) == 0 {
+		l.warnf(at, "add limits: {per_customer: [{count: 1, per: day}]}", "rule %s credits without any limit", name)
+	}
+	return r
+}
+
+// group gives the rule the number of its group.
+func (l *loader) group(n *node, r *rule, groups map[string]int) {
+	r.Group, _ = l.text(n)
+	if !l.checkName(n.place, "group", r.Group, ruleNameMarks) {
+		return
+	}
+	number, ok := groups[r.Group]
+	if !ok {
+		number = len(groups)
+		groups[r.Group] = number
+	}
+	r.group = number
+}
+
+// then reads what a rule does. Credits come first: texts may name them.
+func (l *loader) then(n *node, r *rule, v vocabulary) {
+	if !l.isList(n, "then") {
+		return
+	}
+	if len(n.items) == 0 {
+		l.errorf(n.place, "add - credit: {to: main, amount: 100}", "the rule does nothing")
+	}
+	var texts []entry
+	for _, item := range n.items {
+		if !l.isMapping(item, "action", actionKeys) {
+			continue
+		}
+		if len(item.entries) > 1 {
+			l.errorf(item.entries[1].place, "put a dash before it", "one action an item, this is a second one")
+		}
+		for _, action := range item.entries {
+			switch action.key {
+			case "credit":
+				if c, ok := l.credit(action.value, v); ok {
+					r.credits = append(r.credits, c)
+				}
+			case "notify", "alert":
+				texts = append(texts, action)
+			case "tag":
+				r.tags = append(r.tags, l.tag(action.value))
+			case "untag":
+				r.untags = append(r.untags, l.tag(action.value))
+			}
+		}
+	}
+	for _, action := range texts {
+		if action.key == "notify" {
+			l.notify(action.value, r, v)
+		} else {
+			l.alert(action.value, r, v)
+		}
+	}
+}
+
+func (l *loader) tag(n *node) string {
+	tag, ok := l.text(n)
+	if ok {
+		l.checkName(n.place, "tag", tag, ruleNameMarks)
+	}
+	return tag
+}
+
+// notify reads a notification.
+func (l *loader) notify(n *node, r *rule, v vocabulary) {
+	if !l.isMapping(n, "notification", notifyKeys) || !l.needs(n, "notification", []string{"template"}) {
+		return
+	}
+	s := say{channel: defaultChannel}
+	if channel := n.get("channel"); channel != nil {
+		s.channel, _ = l.text(channel)
+		// The channel becomes a part of a subject name.
+		l.checkName(channel.place, "channel", s.channel, ruleNameMarks)
+	}
+	name, ok := l.text(n.get("template"))
+	t := l.template(name)
+	if ok && t == nil {
+		l.errorf(n.get("template").place, nearestHint(name, l.templateNames()), "there is no template %q", name)
+	}
+	if t == nil {
+		return
+	}
+	t.used, s.template = true, t.name
+	for _, e := range t.texts {
+		s.texts = append(s.texts, text{e.key, l.compileText(e.value, r, v)})
+	}
+	r.says = append(r.says, s)
+}
+
+var labelName = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]*$`)
+
+// alert reads an alert. Its labels are fixed: they become label values of
+// metrics systems, so nothing of a customer may enter them.
+func (l *loader) alert(n *node, r *rule, v vocabulary) {
+	if !l.isMapping(n, "alert", alertKeys) || !l.needs(n, "alert", []string{"severity", "summary"}) {
+		return
+	}
+	s := say{labels: []charge.Label{{Name: "rule", Value: r.Name}}}
+	s.severity, _ = l.text(n.get("severity"))
+	if !slices.Contains(severities, s.severity) {
+		l.errorf(n.get("severity").place, "write "+strings.Join(severities, ", "), "%q is not a severity", s.severity)
+	}
+	if l.checkText(n.get("summary")) {
+		s.summary = l.compileText(n.get("summary"), r, v)
+	}
+	if labels := n.get("labels"); labels != nil && l.wantMapping(labels, "labels", "write {team: fraud}") {
+		for _, e := range labels.entries {
+			value, ok := l.text(e.value)
+			switch {
+			case e.key == "rule" || !labelName.MatchString(e.key):
+				l.errorf(e.place, "use letters, digits and _; rule is taken", "%q cannot be a label", e.key)
+			case ok && strings.ContainsAny(value, "{}"):
+				l.errorf(e.value.place, "put it into the summary", "labels are fixed texts, no value can be put in")
+			case ok:
+				s.labels = append(s.labels, charge.Label{Name: e.key, Value: value})
+			}
+		}
+	}
+	slices.SortFunc(s.labels, func(a, b charge.Label) int { return strings.Compare(a.Name, b.Name) })
+	r.says = append(r.says, s)
+}
