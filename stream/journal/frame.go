@@ -1,0 +1,155 @@
+package journal
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"recharged/state/charge"
+)
+
+// FrameKind says what a record of the event log holds.
+type FrameKind uint8
+
+// The kinds of frame. Their numbers are part of the encoding: append only.
+const (
+	FrameEvents  FrameKind = iota + 1 // events of customers
+	FrameBook                         // a rulebook version takes effect
+	FrameTick                         // time has passed
+	FrameRetry                        // a parked event is to be tried again
+	FrameDiscard                      // a parked event is to be dropped
+)
+
+// Limits of a frame of events. Whoever packs one stays within them; decoding
+// does not depend on them, so that they can change.
+const (
+	FrameBytesMax  = 512 << 10
+	FrameEventsMax = 4096
+)
+
+// frameVersion is the first byte of every frame.
+const frameVersion = 1
+
+// frameHeaderBytes precede the events of a frame of events.
+const frameHeaderBytes = 6
+
+// eventBytesGuess is how small an encoded event is at least thought to be when
+// memory is set aside before the events are decoded.
+const eventBytesGuess = 32
+
+// Frame is one record of the event log.
+//
+//	+---------+------+----------------------------------------------+
+//	| version | kind | body                                         |
+//	| 1 byte  | 1    | by kind                                      |
+//	+---------+------+----------------------------------------------+
+//	events         : count, 4 bytes big endian | count encoded events
+//	book           : number uvarint | author length uvarint, bytes | text
+//	tick           : nothing
+//	retry, discard : sequence uvarint | offset uvarint
+//
+// The count of events has a fixed width so that it can be filled in last.
+type Frame struct {
+	Kind    FrameKind
+	Events  []charge.Event  // FrameEvents
+	Version uint64          // FrameBook: its number
+	Author  string          // FrameBook
+	Source  []byte          // FrameBook: the rulebook's text
+	Parked  charge.Position // FrameRetry, FrameDiscard: where the event is in this log
+}
+
+// Append appends the encoded frame to dst.
+func (f *Frame) Append(dst []byte) []byte {
+	dst = append(dst, frameVersion, byte(f.Kind))
+	switch f.Kind {
+	case FrameEvents:
+		dst = binary.BigEndian.AppendUint32(dst, uint32(len(f.Events)))
+		for i := range f.Events {
+			dst = charge.AppendEvent(dst, &f.Events[i])
+		}
+	case FrameBook:
+		dst = binary.AppendUvarint(dst, f.Version)
+		dst = appendText(dst, f.Author)
+		dst = append(dst, f.Source...)
+	case FrameTick:
+	case FrameRetry, FrameDiscard:
+		dst = appendPosition(dst, f.Parked)
+	default:
+		panic(fmt.Sprintf("journal: frame of unknown kind %d", f.Kind))
+	}
+	return dst
+}
+
+// DecodeFrame decodes one record of the event log. The frame's Source is a part
+// of data.
+func DecodeFrame(data []byte) (Frame, error) {
+	f, err := decodeFrame(data)
+	if err != nil {
+		return Frame{}, fmt.Errorf("decode frame of %d bytes: %w", len(data), err)
+	}
+	return f, nil
+}
+
+func decodeFrame(data []byte) (f Frame, err error) {
+	r := decoder{rest: data}
+	if v := r.byte(); r.err == nil && v != frameVersion {
+		return f, fmt.Errorf("version %d is unknown, this program knows %d", v, frameVersion)
+	}
+	f.Kind = FrameKind(r.byte())
+	switch f.Kind {
+	case FrameEvents:
+		f.Events = r.events(binary.BigEndian.Uint32(r.fixed(4)))
+	case FrameBook:
+		f.Version = r.uvarint()
+		f.Author = r.text()
+		f.Source = r.rest
+		r.rest = nil
+	case FrameTick:
+	case FrameRetry, FrameDiscard:
+		f.Parked = r.position()
+	default:
+		if r.err == nil {
+			return f, fmt.Errorf("kind %d is unknown", f.Kind)
+		}
+	}
+	return f, r.end()
+}
+
+// FrameWriter packs events that are already encoded into a frame of events. The
+// zero FrameWriter is ready for use, by one goroutine.
+type FrameWriter struct {
+	data  []byte
+	count int
+}
+
+// Reset empties the frame and keeps its memory.
+func (w *FrameWriter) Reset() { w.data, w.count = w.data[:0], 0 }
+
+// Fits reports whether an encoded event of that many bytes still fits into the
+// limits of a frame. An empty frame takes an event of any size.
+func (w *FrameWriter) Fits(eventBytes int) bool {
+	return w.count == 0 || w.count < FrameEventsMax && w.Len()+eventBytes <= FrameBytesMax
+}
+
+// Add appends an encoded event, which it copies.
+func (w *FrameWriter) Add(encodedEvent []byte) {
+	if len(w.data) == 0 {
+		w.data = append(w.data, frameVersion, byte(FrameEvents), 0, 0, 0, 0)
+	}
+	w.data = append(w.data, encodedEvent...)
+	w.count++
+}
+
+// Count returns how many events there are.
+func (w *FrameWriter) Count() int { return w.count }
+
+// Len returns how many bytes the frame has.
+func (w *FrameWriter) Len() int { return max(len(w.data), frameHeaderBytes) }
+
+// Bytes returns the frame. It is valid until Reset or Add.
+func (w *FrameWriter) Bytes() []byte {
+	if len(w.data) == 0 {
+		w.data = append(w.data, frameVersion, byte(FrameEvents), 0, 0, 0, 0)
+	}
+	binary.BigEndian.PutUint32(w.data[2:], uint32(w.count))
+	return w.data
+}
