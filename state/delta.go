@@ -31,8 +31,8 @@ const (
 	opOutcome  = 4
 )
 
-// errDelta says that a delta is not one: the commit that carried it is damaged.
-var errDelta = errors.New("malformed delta")
+// errDelta says that a delta is not one.
+var errDelta = fmt.Errorf("malformed delta: %w", ErrDamaged)
 
 type deltaWriter struct {
 	bytes []byte

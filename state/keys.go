@@ -72,7 +72,7 @@ func timerKey(dst []byte, m charge.MSISDN, due charge.Instant) []byte {
 // timerOf reads a timer's key back.
 func timerOf(key []byte) (charge.Instant, charge.MSISDN, error) {
 	if len(key) != 2+1+8+8 {
-		return 0, 0, fmt.Errorf("timer key %x has %d bytes", key, len(key))
+		return 0, 0, fmt.Errorf("%w: timer key %x has %d bytes", ErrDamaged, key, len(key))
 	}
 	due := binary.BigEndian.Uint64(key[3:])
 	return charge.Instant(due), charge.MSISDN(binary.BigEndian.Uint64(key[11:])), nil

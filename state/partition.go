@@ -3,6 +3,7 @@ package state
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -30,7 +31,9 @@ type Partition struct {
 	working map[charge.MSISDN]int // index in entries
 	entries []entry               // customers touched in this turn, in order; reused
 	used    int
-	fresh   map[freshKey]uint64 // ids remembered in this turn → content
+	fresh   map[freshKey]freshID // ids that this turn has remembered or forgotten
+	ages    map[ageKey]aged      // ids that this turn has remembered, by age
+	bytes   int                  // of the customers changed in this turn, estimated
 	delta   deltaWriter
 	key     []byte // scratch
 
@@ -45,12 +48,28 @@ type entry struct {
 	customer charge.Customer
 	known    bool           // the customer exists
 	changed  bool           // in this turn
+	bytes    int            // of its row, estimated, once it was changed
 	timer    charge.Instant // the timer row that the store holds, zero: none
 }
 
 type freshKey struct {
 	msisdn   charge.MSISDN
 	identity [16]byte
+}
+
+type freshID struct {
+	content   uint64
+	forgotten bool
+}
+
+type ageKey struct {
+	msisdn  charge.MSISDN
+	ordinal uint64
+}
+
+type aged struct {
+	seen Seen
+	at   charge.Instant
 }
 
 // totalName names one ledger total. The account "" is all customers together,
@@ -73,7 +92,8 @@ func (s *Store) Own(id charge.Partition, partitions int) (*Partition, error) {
 		store:   s,
 		id:      id,
 		working: map[charge.MSISDN]int{},
-		fresh:   map[freshKey]uint64{},
+		fresh:   map[freshKey]freshID{},
+		ages:    map[ageKey]aged{},
 		totals:  map[totalName]*total{},
 
 		imbalance: map[string]money.Sum{},
@@ -105,7 +125,7 @@ func (p *Partition) loadTotals() error {
 		unit, account, ok := bytes.Cut(key[len(prefix):], []byte{0})
 		sum, err := decodeSum(row)
 		if err != nil || !ok {
-			return false, fmt.Errorf("ledger total %x: %w", key, err)
+			return false, fmt.Errorf("ledger total %x: %w: %w", key, ErrDamaged, err)
 		}
 		p.totals[totalName{string(unit), charge.Account(account)}] = &total{sum: sum}
 		all := p.imbalance[string(unit)]
@@ -118,9 +138,10 @@ func (p *Partition) loadTotals() error {
 // Begin starts a turn at that time of the log's clock.
 func (p *Partition) Begin(clock charge.Instant) {
 	p.clock = clock
-	p.used = 0
+	p.used, p.bytes = 0, 0
 	clear(p.working)
 	clear(p.fresh)
+	clear(p.ages)
 	p.delta.reset(p.id, clock)
 }
 
@@ -144,7 +165,7 @@ func (p *Partition) Customer(m charge.MSISDN) (*charge.Customer, bool, error) {
 	if !known {
 		e.customer.CopyFrom(&charge.Customer{MSISDN: m})
 	}
-	e.known, e.changed, e.timer = known, false, e.customer.NextExpiry()
+	e.known, e.changed, e.bytes, e.timer = known, false, 0, e.customer.NextExpiry()
 	p.working[m] = p.used
 	p.used++
 	return &e.customer, known, nil
@@ -168,7 +189,16 @@ func (p *Partition) Put(c *charge.Customer, unit func(balance string) string) {
 	}
 	e.customer, *c = *c, e.customer
 	e.known, e.changed = true, true
+	bytes := RowBytes(&e.customer) + customerKeyBytes + timerRowsBytes
+	p.bytes += bytes - e.bytes
+	e.bytes = bytes
 }
+
+// timerRowsBytes is what it takes to move a customer's timer.
+const timerRowsBytes = 2 * (2 + 1 + 8 + 8 + 4)
+
+// Bytes estimates, generously, how large the turn's delta is by now.
+func (p *Partition) Bytes() int { return p.bytes + len(p.delta.bytes) }
 
 // sum is all that a balance holds, expired or not, until its expiry is posted.
 func sum(b *charge.Balance) money.Amount {
@@ -208,12 +238,12 @@ func (p *Partition) Ended(events int) { p.tally.Events += uint64(events) }
 // Seen returns the content of the event that was remembered under that
 // identity, and whether there was one.
 func (p *Partition) Seen(m charge.MSISDN, identity [16]byte) (content uint64, seen bool, err error) {
-	if content, ok := p.fresh[freshKey{m, identity}]; ok {
-		return content, true, nil
+	if id, ok := p.fresh[freshKey{m, identity}]; ok {
+		return id.content, !id.forgotten, nil
 	}
 	p.key = identityKey(p.key[:0], m, identity)
 	row, closer, err := p.store.db.Get(p.key)
-	if err == pebble.ErrNotFound {
+	if errors.Is(err, pebble.ErrNotFound) {
 		return 0, false, nil
 	}
 	if err != nil {
@@ -221,7 +251,7 @@ func (p *Partition) Seen(m charge.MSISDN, identity [16]byte) (content uint64, se
 	}
 	defer closer.Close()
 	if len(row) != 8 {
-		return 0, false, fmt.Errorf("look up an id of %s: row has %d bytes", m.Masked(), len(row))
+		return 0, false, fmt.Errorf("look up an id of %s: %w: row has %d bytes", m.Masked(), ErrDamaged, len(row))
 	}
 	return binary.BigEndian.Uint64(row), true, nil
 }
@@ -235,30 +265,45 @@ const forgetMax = 2
 // after one, at when it was.
 func (p *Partition) Remember(c *charge.Customer, seen Seen, mayForget func(newer uint64, at charge.Instant, money bool) bool) error {
 	c.Seen++
-	p.fresh[freshKey{c.MSISDN, seen.Identity}] = seen.Content
+	p.fresh[freshKey{c.MSISDN, seen.Identity}] = freshID{content: seen.Content}
+	p.ages[ageKey{c.MSISDN, c.Seen}] = aged{seen, p.clock}
 	p.delta.remember(c.MSISDN, c.Seen, seen, p.clock)
 	for range forgetMax {
-		if c.Forgotten+1 >= c.Seen || !mayForget(c.Seen-c.Forgotten-1, 0, false) {
+		oldest, newer := c.Forgotten+1, c.Seen-c.Forgotten-1
+		if oldest >= c.Seen || !mayForget(newer, 0, false) {
 			return nil // Too few are kept, whatever their age.
 		}
-		p.key = ordinalKey(p.key[:0], c.MSISDN, c.Forgotten+1)
-		row, err := p.store.get(p.key)
-		if err != nil || row == nil {
-			return err // No row yet: it belongs to this very turn.
-		}
-		old, at, err := decodeAge(row)
+		old, err := p.aged(c.MSISDN, oldest)
 		if err != nil {
-			return fmt.Errorf("forget an id of %s: %w", c.MSISDN.Masked(), err)
+			return err
 		}
-		if !mayForget(c.Seen-c.Forgotten-1, at, old.Money) {
+		if !mayForget(newer, old.at, old.seen.Money) {
 			return nil
 		}
+		p.fresh[freshKey{c.MSISDN, old.seen.Identity}] = freshID{forgotten: true}
+		p.key = ordinalKey(p.key[:0], c.MSISDN, oldest)
 		p.delta.delete(p.key)
-		p.key = identityKey(p.key[:0], c.MSISDN, old.Identity)
+		p.key = identityKey(p.key[:0], c.MSISDN, old.seen.Identity)
 		p.delta.delete(p.key)
 		c.Forgotten++
 	}
 	return nil
+}
+
+// aged finds the id of that ordinal.
+func (p *Partition) aged(m charge.MSISDN, ordinal uint64) (aged, error) {
+	if a, ok := p.ages[ageKey{m, ordinal}]; ok {
+		return a, nil
+	}
+	row, err := p.store.get(ordinalKey(nil, m, ordinal))
+	if err != nil {
+		return aged{}, err
+	}
+	seen, at, err := decodeAge(row)
+	if err != nil {
+		return aged{}, fmt.Errorf("id %d of %s: %w", ordinal, m.Masked(), err)
+	}
+	return aged{seen, at}, nil
 }
 
 // Index makes the turn's outcome of that index part of the customer's timeline.
@@ -398,6 +443,16 @@ func (p *Partition) Due(limit int) ([]charge.MSISDN, error) {
 		}
 	}
 	return due, nil
+}
+
+// Postpone says that customers whom Due returned were not dealt with.
+func (p *Partition) Postpone(customers []charge.MSISDN) {
+	for _, m := range customers {
+		p.due[m.Slot()] = min(p.due[m.Slot()], p.clock)
+		if p.due[m.Slot()] == 0 {
+			p.due[m.Slot()] = p.clock
+		}
+	}
 }
 
 // Tally returns what the partition holds, as of this turn.

@@ -9,6 +9,41 @@ import (
 	"recharged/state/money"
 )
 
+// ErrDamaged says that a row or a delta is none that was ever written: the same
+// error comes back however often it is read.
+var ErrDamaged = errors.New("the state is damaged: stop the program, move the state folder away, and start it again; the state is built from the commit logs")
+
+// RowBytes estimates, generously, how large a customer's row is.
+func RowBytes(c *charge.Customer) int {
+	const row, balance, part, counter, bucket = 64, 16, 20, 24, 8
+	n := row
+	for i := range c.Balances {
+		n += balance + len(c.Balances[i].Name) + part*len(c.Balances[i].Parts)
+	}
+	for i := range c.Counters {
+		n += counter + len(c.Counters[i].Name) + bucket*len(c.Counters[i].Buckets)
+	}
+	for i := range c.Attributes {
+		n += FieldBytes(&c.Attributes[i])
+	}
+	for _, tag := range c.Tags {
+		n += 2 + len(tag)
+	}
+	return n
+}
+
+// FieldBytes estimates, generously, how large an encoded field is.
+func FieldBytes(f *charge.Field) int {
+	n := 16 + len(f.Name) + len(f.Value.Text)
+	for _, item := range f.Value.List {
+		n += 2 + len(item)
+	}
+	for i := range f.Value.Fields {
+		n += FieldBytes(&f.Value.Fields[i])
+	}
+	return n
+}
+
 // Seen is an event's id as it is remembered.
 type Seen struct {
 	Identity [16]byte // of source and id
@@ -25,7 +60,7 @@ func appendAge(dst []byte, seen Seen, clock charge.Instant) []byte {
 
 func decodeAge(row []byte) (seen Seen, clock charge.Instant, err error) {
 	if len(row) != 16+8+1 {
-		return Seen{}, 0, fmt.Errorf("row of an id has %d bytes", len(row))
+		return Seen{}, 0, fmt.Errorf("%w: row of an id has %d bytes", ErrDamaged, len(row))
 	}
 	copy(seen.Identity[:], row)
 	seen.Money = row[24] != 0
@@ -38,7 +73,7 @@ func appendBook(dst []byte, version uint64, source []byte) []byte {
 
 func decodeBook(row []byte) (uint64, []byte, error) {
 	if len(row) < 8 {
-		return 0, nil, fmt.Errorf("row of the rulebook has %d bytes", len(row))
+		return 0, nil, fmt.Errorf("%w: row of the rulebook has %d bytes", ErrDamaged, len(row))
 	}
 	return binary.BigEndian.Uint64(row), row[8:], nil
 }
@@ -50,7 +85,7 @@ func appendSum(dst []byte, sum money.Sum) []byte {
 
 func decodeSum(row []byte) (money.Sum, error) {
 	if len(row) != 16 {
-		return money.Sum{}, fmt.Errorf("row of a ledger total has %d bytes", len(row))
+		return money.Sum{}, fmt.Errorf("%w: row of a ledger total has %d bytes", ErrDamaged, len(row))
 	}
 	return money.Sum{Hi: int64(binary.BigEndian.Uint64(row)), Lo: binary.BigEndian.Uint64(row[8:])}, nil
 }
@@ -75,7 +110,7 @@ func (e *ParkedEvent) append(dst []byte) []byte {
 
 func decodeParked(key, row []byte) (ParkedEvent, error) {
 	if len(key) != 1+2+1+8+4 || len(row) < 8 {
-		return ParkedEvent{}, fmt.Errorf("parked event %x: row has %d bytes", key, len(row))
+		return ParkedEvent{}, fmt.Errorf("parked event %x: %w: row has %d bytes", key, ErrDamaged, len(row))
 	}
 	e := ParkedEvent{
 		Partition: charge.Partition(binary.BigEndian.Uint16(key[1:])),
@@ -89,11 +124,11 @@ func decodeParked(key, row []byte) (ParkedEvent, error) {
 	e.Reason = charge.ParkReason(d.bytes())
 	e.Detail = string(d.bytes())
 	if d.err != nil {
-		return ParkedEvent{}, fmt.Errorf("parked event %x: %w", key, d.err)
+		return ParkedEvent{}, fmt.Errorf("parked event %x: %w: %w", key, ErrDamaged, d.err)
 	}
 	event, _, err := charge.DecodeEvent(d.rest)
 	if err != nil {
-		return ParkedEvent{}, fmt.Errorf("parked event %x: %w", key, err)
+		return ParkedEvent{}, fmt.Errorf("parked event %x: %w: %w", key, ErrDamaged, err)
 	}
 	e.Event = event
 	return e, nil
@@ -128,7 +163,7 @@ func decodeTally(row []byte) (Tally, error) {
 		t.Parked[reason] = d.uvarint()
 	}
 	if d.err != nil {
-		return Tally{}, errors.Join(errors.New("row of the tally"), d.err)
+		return Tally{}, fmt.Errorf("row of the tally: %w: %w", ErrDamaged, d.err)
 	}
 	return t, nil
 }

@@ -212,10 +212,10 @@ func (s *Store) customer(m charge.MSISDN, c *charge.Customer, fill bool) (bool, 
 
 func (s *Store) decodeCustomer(row []byte, c *charge.Customer, m charge.MSISDN) error {
 	if err := charge.DecodeCustomer(row, c); err != nil {
-		return fmt.Errorf("decode customer %s: %w", m.Masked(), err)
+		return fmt.Errorf("decode customer %s: %w: %w", m.Masked(), ErrDamaged, err)
 	}
 	if c.MSISDN != m {
-		return fmt.Errorf("read customer %s: the row belongs to %s", m.Masked(), c.MSISDN.Masked())
+		return fmt.Errorf("read customer %s: %w: the row belongs to %s", m.Masked(), ErrDamaged, c.MSISDN.Masked())
 	}
 	return nil
 }

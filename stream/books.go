@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"recharged/rules"
 	"recharged/state/charge"
@@ -53,21 +54,34 @@ func (p *Processor) Book() (*rules.Book, uint64) {
 // Newest returns the newest edition.
 func (p *Processor) Newest() *Edition { return p.shelf.newest.Load() }
 
-// openShelf finds the newest edition, and publishes the rulebook given at start
-// where its text is new, or the default one where there is none at all.
+// openShelf finds the newest edition. Where there is none, the rulebook given
+// at start becomes the first, or else the default one.
 func (p *Processor) openShelf(ctx context.Context) error {
-	given, err := p.givenBook()
-	if err != nil {
+	if err := p.journal.Books().Create(ctx); err != nil {
 		return err
 	}
-	log := p.journal.Books()
-	if err := log.Create(ctx); err != nil {
+	err := p.refresh(ctx)
+	if !errors.Is(err, journal.ErrNoRecord) {
 		return err
 	}
-	last, err := log.Last(ctx)
-	if errors.Is(err, journal.ErrNoRecord) {
-		return p.firstEdition(ctx, given)
+	first := p.opts.Rulebook
+	if len(first) == 0 {
+		first = []rules.File{{Name: "default rulebook", Data: p.opts.DefaultRulebook}}
 	}
+	book, problems := rules.Load(first...)
+	if book == nil {
+		return problems
+	}
+	_, err = p.append(ctx, book, authorStart, &Edition{})
+	return err
+}
+
+// authorStart is the author of what is published when the program starts.
+const authorStart = "start"
+
+// refresh takes the newest edition from the books log.
+func (p *Processor) refresh(ctx context.Context) error {
+	last, err := p.journal.Books().Last(ctx)
 	if err != nil {
 		return err
 	}
@@ -79,62 +93,30 @@ func (p *Processor) openShelf(ctx context.Context) error {
 		return fmt.Errorf("rulebook %d, the newest, does not load in this version of recharged", newest.Version)
 	}
 	p.shelf.newest.Store(newest)
-	if given == nil {
+	return nil
+}
+
+// publishGiven publishes the rulebook given at start if its text was never
+// published before: a restart does not take back what was published since.
+func (p *Processor) publishGiven(ctx context.Context) error {
+	if len(p.opts.Rulebook) == 0 {
 		return nil
 	}
-	known, err := p.published(ctx, given.Digest(), newest.Version)
-	if err != nil || known {
-		return err
-	}
-	e, err := p.append(ctx, given, "start", newest)
-	if err == nil {
-		p.shelf.newest.Store(e)
-	}
-	return err
-}
-
-func (p *Processor) givenBook() (*rules.Book, error) {
-	if len(p.opts.Rulebook) == 0 {
-		return nil, nil
-	}
-	source, problems := rules.Merge(p.opts.Rulebook...)
-	if source == nil {
-		return nil, problems
-	}
-	book, problems := rules.Load(p.opts.Rulebook...)
-	if book == nil {
-		return nil, problems
-	}
-	return book, nil
-}
-
-func (p *Processor) firstEdition(ctx context.Context, given *rules.Book) error {
+	given, problems := rules.Load(p.opts.Rulebook...)
 	if given == nil {
-		book, problems := rules.Load(rules.File{Name: "default rulebook", Data: p.opts.DefaultRulebook})
-		if book == nil {
-			return problems
-		}
-		given = book
+		return problems
 	}
-	e, err := p.append(ctx, given, "start", &Edition{})
-	if err == nil {
-		p.shelf.newest.Store(e)
-	}
-	return err
-}
-
-// published reports whether a rulebook of that digest was ever published.
-func (p *Processor) published(ctx context.Context, digest string, newest uint64) (bool, error) {
-	for version := newest; version > 0; version-- {
+	for version := p.shelf.newest.Load().Version; version > 0; version-- {
 		e, err := p.Edition(ctx, version)
 		if err != nil {
-			return false, err
+			return err
 		}
-		if e.Book != nil && e.Book.Digest() == digest {
-			return true, nil
+		if e.Book != nil && e.Book.Digest() == given.Digest() {
+			return nil
 		}
 	}
-	return false, nil
+	_, err := p.Publish(ctx, given, authorStart, 0)
+	return err
 }
 
 // Edition reads one version.
@@ -159,44 +141,54 @@ func readEdition(record journal.Record) (*Edition, error) {
 	return e, nil
 }
 
-// append makes a book the next version in the books log.
+// append makes a book the next version in the books log, and the newest.
 func (p *Processor) append(ctx context.Context, book *rules.Book, author string, before *Edition) (*Edition, error) {
-	frame := journal.Frame{Kind: journal.FrameBook, Version: before.Version + 1, Author: author, Source: book.Source()}
-	record, err := p.journal.Books().AppendAt(ctx, frame.Append(nil), charge.Sequence(before.Version))
-	if errors.Is(err, journal.ErrConflict) {
-		return nil, ErrOutdated
+	e := &Edition{Version: before.Version + 1, Author: author, Source: book.Source()}
+	var problems rules.Problems
+	// What every partition will load is the text, as one file: it must be this book.
+	e.Book, problems = rules.Load(rules.File{Name: "rulebook", Data: e.Source})
+	if e.Book == nil {
+		return nil, fmt.Errorf("the rulebook's files do not load as one: %w", problems)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("publish rulebook %d: %w", frame.Version, err)
+	frame := journal.Frame{Kind: journal.FrameBook, Version: e.Version, Author: author, Source: e.Source}
+	if _, err := p.journal.Books().AppendAt(ctx, frame.Append(nil), charge.Sequence(before.Version)); err != nil {
+		return nil, fmt.Errorf("publish rulebook %d: %w", e.Version, err)
 	}
-	if record, err = p.journal.Books().Get(ctx, record.Sequence); err != nil { // for its time
-		return nil, err
-	}
-	p.logger.Info("rulebook published", "version", frame.Version, "author", author, "digest", book.Digest())
-	return &Edition{Version: frame.Version, Author: author, At: record.Stamp, Source: frame.Source, Book: book}, nil
+	e.At = charge.Instant(time.Now().UnixNano())
+	p.shelf.newest.Store(e)
+	p.logger.Info("rulebook published", "version", e.Version, "author", author, "digest", e.Book.Digest())
+	return e, nil
 }
 
-// shelve puts the newest version into a partition's log, unless it is in force
-// there already.
+// shelve puts the newest version into a partition's log, once.
 func (p *Processor) shelve(ctx context.Context, o *owner) error {
 	e := p.shelf.newest.Load()
-	if o.standing.rulebook.Load() >= e.Version {
+	if o.standing.health.Load().State != Running || max(o.standing.rulebook.Load(), o.shelved.Load()) >= e.Version {
 		return nil
 	}
 	frame := journal.Frame{Kind: journal.FrameBook, Version: e.Version, Author: e.Author, Source: e.Source}
-	_, err := o.events.Append(ctx, frame.Append(nil), fmt.Sprintf("book-%d-%d", e.Version, o.id))
-	return err
+	if _, err := o.events.Append(ctx, frame.Append(nil), fmt.Sprintf("book-%d-%d", e.Version, o.id)); err != nil {
+		return err
+	}
+	o.shelved.Store(e.Version)
+	return nil
 }
 
+// publishMax bounds how long a publication may take once it has begun. It does
+// not end with whoever asked for it: half a publication is nobody's wish.
+const publishMax = 30 * time.Second
+
 // Publish makes a checked book the newest version and returns it when it is in
-// the log of every partition that runs. ifVersion, unless zero, is the version
-// that must be the newest until now.
+// the log of every partition that runs; one that does not gets it later. Unless
+// zero, ifVersion is the version that must be the newest until now.
 //
 // It refuses a book that no longer declares, or declares in another unit, a
 // balance that customers hold.
 func (p *Processor) Publish(ctx context.Context, book *rules.Book, author string, ifVersion uint64) (*Edition, error) {
 	p.shelf.publishing.Lock()
 	defer p.shelf.publishing.Unlock()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishMax)
+	defer cancel()
 	before := p.shelf.newest.Load()
 	if ifVersion != 0 && ifVersion != before.Version {
 		return nil, fmt.Errorf("%w: version %d was expected, %d is the newest", ErrOutdated, ifVersion, before.Version)
@@ -206,15 +198,18 @@ func (p *Processor) Publish(ctx context.Context, book *rules.Book, author string
 	}
 	e, err := p.append(ctx, book, author, before)
 	if err != nil {
+		// Whatever became of it, and whoever else publishes, the log knows.
+		if refreshErr := p.refresh(ctx); refreshErr != nil {
+			return nil, errors.Join(err, refreshErr)
+		}
+		if now := p.shelf.newest.Load(); now.Version != before.Version {
+			return nil, fmt.Errorf("%w: version %d is the newest now (%w)", ErrOutdated, now.Version, err)
+		}
 		return nil, err
 	}
-	p.shelf.newest.Store(e)
 	for _, o := range p.owners {
-		if o.standing.health.Load().State == Halted {
-			continue // It gets the newest version when it is opened again.
-		}
 		if err := p.shelve(ctx, o); err != nil {
-			return nil, fmt.Errorf("version %d is published but not in every partition's log yet; publish again: %w", e.Version, err)
+			return nil, fmt.Errorf("version %d is published and will be in force, but it is not in the log of partition %d yet: %w", e.Version, o.id, err)
 		}
 	}
 	return e, nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"strconv"
 	"time"
 
@@ -29,7 +30,7 @@ func (p *Processor) openDoor(ctx context.Context) error {
 		Catalog:     p.catalog,
 		Node:        p.node,
 		Ready:       p.Accepting,
-		Halted:      p.halted,
+		Halted:      p.closed,
 		Observe: accept.Observer{
 			Rejected: func(eventType string, _ charge.RejectReason) {
 				p.metrics.events.WithLabelValues(eventType, "rejected").Inc()
@@ -49,16 +50,6 @@ func (p *Processor) Gateway() *accept.Gateway { return p.gateway }
 func (p *Processor) catalog() *charge.Catalog {
 	book, _ := p.Book()
 	return book.Catalog()
-}
-
-// halted says why a partition takes no events: what it accepted would wait
-// until somebody has dealt with the reason.
-func (p *Processor) halted(id charge.Partition) error {
-	h := p.owners[id].standing.health.Load()
-	if h.State != Halted {
-		return nil
-	}
-	return fmt.Errorf("partition %d is halted: %s", id, h.Reason)
 }
 
 // startEmitter runs the ways out.
@@ -90,10 +81,19 @@ func (p *Processor) startEmitter(ctx context.Context) error {
 	}
 	p.running.Go(func() {
 		if err := p.emitter.Run(context.WithoutCancel(ctx)); err != nil {
-			p.logger.Error("outputs ended", "reason", err)
+			p.mute.Store(true)
+			p.logger.Error("the ways out have ended, nothing is published any more; restart the program", "reason", err)
 		}
 	})
 	return nil
+}
+
+// NATSAddr returns where clients reach the embedded server; "" if they cannot.
+func (p *Processor) NATSAddr() string {
+	if p.server == nil {
+		return ""
+	}
+	return p.server.Addr()
 }
 
 // Live is the feed of what is being committed, for whoever wants to look on.
@@ -173,13 +173,22 @@ func (p *Processor) Alerts(ctx context.Context, before string, limit int) ([]Ale
 }
 
 // connectExternal connects to the NATS server or cluster that was given.
-func connectExternal(url, credentials string, options ...nats.Option) (*nats.Conn, error) {
+func connectExternal(address, credentials string, options ...nats.Option) (*nats.Conn, error) {
 	if credentials != "" {
 		options = append(options, nats.UserCredentials(credentials))
 	}
-	nc, err := nats.Connect(url, options...)
+	nc, err := nats.Connect(address, options...)
 	if err != nil {
-		return nil, fmt.Errorf("connect to NATS at %s: %w", url, err)
+		return nil, fmt.Errorf("connect to NATS at %s: %w", redacted(address), err)
 	}
 	return nc, nil
+}
+
+// redacted hides the password in an address; in what is no address, everything.
+func redacted(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return "the configured address"
+	}
+	return u.Redacted()
 }

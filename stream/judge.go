@@ -91,8 +91,8 @@ func (j *judge) outcome(e *charge.Event, clock charge.Instant, result charge.Res
 	return o
 }
 
-// expire posts what has expired of a customer by the clock. It reports whether
-// anything has; then j.after holds the customer afterwards.
+// expire posts what expired of a customer first, if anything has by the clock:
+// then j.after holds the customer afterwards.
 func (j *judge) expire(before *charge.Customer, clock charge.Instant) (charge.Outcome, bool) {
 	due := before.NextExpiry()
 	if due == 0 || due > clock {
@@ -101,7 +101,7 @@ func (j *judge) expire(before *charge.Customer, clock charge.Instant) (charge.Ou
 	plan := j.book.Plan()
 	j.after.CopyFrom(before)
 	j.effect.Reset()
-	plan.Expire(&j.after, clock, &j.effect)
+	plan.Expire(&j.after, due, &j.effect)
 	return charge.Outcome{
 		EventID:  "expiry-" + strconv.FormatInt(int64(due), 10),
 		Source:   expirySource,

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -42,6 +43,9 @@ type owner struct {
 	created struct{ events, commits charge.Instant } // when the two streams were
 	logger  *slog.Logger
 	metrics *Metrics
+	payload int                                    // what a record may hold, in bytes
+	newest  func() uint64                          // newest rulebook version that was published
+	shelved atomic.Uint64                          // newest one that this process put into the event log
 	room    func(context.Context) error            // waits until there is room on the disk for a turn
 	watch   func(*journal.Commit, charge.Sequence) // told of each commit after it was folded
 
@@ -52,6 +56,7 @@ type owner struct {
 	record   journal.Record // the record being read …
 	frame    *journal.Frame // … decoded; nil between records
 	now      turn
+	budget   int // estimated bytes of a turn's commit
 	buffer   []byte
 
 	standing standing
@@ -92,7 +97,7 @@ const (
 
 // Bounds of the wait before a partition is opened again.
 const (
-	reopenMin = 250 * time.Millisecond
+	reopenMin = 100 * time.Millisecond
 	reopenMax = 5 * time.Second
 )
 
@@ -113,7 +118,7 @@ func (o *owner) run(ctx context.Context) {
 		if time.Since(begin) > reopenMax {
 			wait = reopenMin
 		}
-		o.report(Recovering, err)
+		o.interrupt(err)
 		o.logger.Warn("partition interrupted, opening it again", "partition", o.id, "reason", err, "wait", wait)
 		select {
 		case <-ctx.Done():
@@ -129,14 +134,34 @@ var (
 	errChain      = errors.New("the commit log's hash chain is broken: restore the log from a backup")
 	errUnreadable = errors.New("this record is none that this version writes: find out who else writes to the log, or run the version that wrote it")
 	errTimers     = errors.New("state and timers disagree: stop the program, move the state folder away, and start it again; the state is built from the commit logs")
+	errBook       = errors.New("the rulebook in force does not load in this version: run the version that published it")
+	errNoBook     = errors.New("the rulebook in force is newer than any that was published: the log of the rulebooks lost its end; restore it from a backup")
+	errOversize   = errors.New("what one event does is larger than a record may be: raise max_payload of the NATS server")
+	errPanic      = errors.New("a defect of this program; report it with what follows. Nothing was committed")
 )
+
+// errEarly says that the log's clock is far ahead of this machine's. It passes.
+var errEarly = errors.New("this record is stamped in the future: its effect waits, for it would make everything expire that is dated until then; check the clocks")
+
+// clockAheadMax is how far a record's timestamp may be ahead of the clock here.
+const clockAheadMax = time.Hour
 
 // halts reports whether an error needs a person: the logs are not what the
 // state knows, or somebody else owns the partition.
 func halts(err error) bool {
 	var discontinuity *journal.Discontinuity
-	return errors.As(err, &discontinuity) || errors.Is(err, journal.ErrConflict) ||
-		errors.Is(err, errChain) || errors.Is(err, errUnreadable) || errors.Is(err, errTimers)
+	if errors.As(err, &discontinuity) {
+		return true
+	}
+	for _, fault := range []error{
+		journal.ErrConflict, state.ErrDamaged, errPosition, errChain, errUnreadable,
+		errTimers, errBook, errNoBook, errOversize, errPanic,
+	} {
+		if errors.Is(err, fault) {
+			return true
+		}
+	}
+	return false
 }
 
 func (o *owner) report(s State, err error) {
@@ -150,8 +175,26 @@ func (o *owner) report(s State, err error) {
 	o.standing.health.Store(&h)
 }
 
-// session opens the partition and runs turns until something goes wrong.
-func (o *owner) session(ctx context.Context) error {
+// interrupt reports an error that may pass, keeping the time of the first one.
+func (o *owner) interrupt(err error) {
+	was := o.standing.health.Load()
+	o.report(Recovering, err)
+	if was.State == Recovering {
+		h := *o.standing.health.Load()
+		h.Since = was.Since
+		o.standing.health.Store(&h)
+	}
+}
+
+// session opens the partition and runs turns until something goes wrong. What
+// a failed turn left in memory is given up with the session. A panic ends this
+// partition and no other: it would come again at every start.
+func (o *owner) session(ctx context.Context) (err error) {
+	defer func() {
+		if reason := recover(); reason != nil {
+			err = fmt.Errorf("%w: %v\n%s", errPanic, reason, debug.Stack())
+		}
+	}()
 	if err := o.openPartition(ctx); err != nil {
 		return err
 	}
@@ -159,6 +202,9 @@ func (o *owner) session(ctx context.Context) error {
 	o.report(Running, nil)
 	for {
 		if err := o.room(ctx); err != nil {
+			return err
+		}
+		if err := ctx.Err(); err != nil {
 			return err
 		}
 		if err := o.turn(ctx); err != nil {
@@ -178,13 +224,13 @@ func (o *owner) openPartition(ctx context.Context) error {
 	if o.created.commits, err = createLog(ctx, o.commits, o.position.Commit); err != nil {
 		return err
 	}
-	if err := o.foldRest(ctx); err != nil {
+	if err := o.take(ctx); err != nil {
 		return err
+	}
+	if o.position.Rulebook > o.newest() {
+		return fmt.Errorf("partition %d has rulebook %d, the newest published is %d: %w", o.id, o.position.Rulebook, o.newest(), errNoBook)
 	}
 	if o.created.events, err = createLog(ctx, o.events, o.position.Read); err != nil {
-		return err
-	}
-	if err := o.claim(ctx); err != nil {
 		return err
 	}
 	if o.state, err = o.store.Own(o.id, o.count); err != nil {
@@ -194,6 +240,7 @@ func (o *owner) openPartition(ctx context.Context) error {
 		return err
 	}
 	o.frame = nil
+	o.budget = min(turnBytesMax, o.payload/turnPayloadShare)
 	o.showStanding()
 	o.reader, err = o.events.Read(ctx, o.position.Next.Sequence)
 	return err
@@ -212,6 +259,25 @@ func createLog(ctx context.Context, log *journal.Log, known journal.Anchor) (cre
 	}
 	info, err := log.Info(ctx)
 	return info.Created, err
+}
+
+// take folds what the state has not seen and claims the partition behind it. An
+// owner before, who is still at work, may append in between: then there is more
+// to fold.
+func (o *owner) take(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, commitDeadline)
+	defer cancel()
+	for {
+		if err := o.foldRest(ctx); err != nil {
+			return err
+		}
+		epoch := o.position.Epoch
+		err := o.claim(ctx)
+		if !errors.Is(err, journal.ErrConflict) || ctx.Err() != nil {
+			return err
+		}
+		o.position.Epoch = epoch
+	}
 }
 
 // foldRest folds the commits that the state has not seen.
@@ -277,16 +343,14 @@ func (o *owner) claim(ctx context.Context) error {
 
 // loadBook compiles the rulebook in force, if there is one yet.
 func (o *owner) loadBook() error {
+	o.judge = judge{} // It may be ahead of the state: a turn that failed may have changed it.
 	version, source, err := o.store.Book(o.id)
 	if err != nil || version == 0 {
 		return err
 	}
-	if o.judge.version == version {
-		return nil
-	}
 	book, problems := rules.Load(rules.File{Name: fmt.Sprintf("rulebook-%d", version), Data: source})
 	if book == nil {
-		return fmt.Errorf("rulebook %d is in force but does not load in this version: %w", version, problems)
+		return fmt.Errorf("rulebook %d: %w: %w", version, errBook, problems)
 	}
 	o.judge.book, o.judge.version = book, version
 	return nil

@@ -20,9 +20,10 @@ type Status struct {
 	Partitions []PartitionStatus
 }
 
-// PartitionStatus is how one partition is doing. Accepted and Applied count
-// events since the first one ever; Lag counts records of the event log that have
-// not taken effect, and is zero exactly when everything accepted has.
+// PartitionStatus is how one partition is doing. Lag counts records of the event
+// log that have not taken effect, and is zero exactly when everything accepted
+// has. Applied counts events that ended since the first one ever; Accepted adds
+// those that are known to wait, at least one a record.
 type PartitionStatus struct {
 	ID       charge.Partition
 	State    State
@@ -31,7 +32,7 @@ type PartitionStatus struct {
 	Accepted uint64
 	Applied  uint64
 	Lag      uint64
-	LagTime  time.Duration // age of the last record that took effect; zero without lag
+	LagTime  time.Duration // for how long the oldest record has been waiting; zero without lag
 	Rulebook uint64        // in force
 }
 
@@ -45,27 +46,38 @@ func (p *Processor) Status() Status {
 	_, version := p.Book()
 	status := Status{Rulebook: version}
 	for _, o := range p.owners {
-		health := o.standing.health.Load()
-		s := PartitionStatus{
-			ID:       o.id,
-			State:    health.State,
-			Reason:   health.Reason,
-			Owner:    p.node,
-			Rulebook: o.standing.rulebook.Load(),
-		}
-		// The log's end is asked for first: what is appended meanwhile must not
-		// hide a lag.
-		info, err := o.events.Info(ctx)
-		next := max(1, o.standing.next.Load())
-		if err == nil && uint64(info.Last)+1 > next {
-			s.Lag = uint64(info.Last) + 1 - next
-			s.LagTime = max(0, time.Since(charge.Instant(o.standing.clock.Load()).Time()))
-		}
-		s.Applied = o.standing.events.Load()
-		s.Accepted = s.Applied + s.Lag
+		s := o.status(ctx)
+		s.Owner = p.node
 		status.Partitions = append(status.Partitions, s)
 	}
 	return status
+}
+
+// status returns the present state of the partition. A log that cannot be asked
+// is taken to hold something new: nobody must believe that all is done.
+func (o *owner) status(ctx context.Context) PartitionStatus {
+	health := o.standing.health.Load()
+	s := PartitionStatus{ID: o.id, State: health.State, Reason: health.Reason, Rulebook: o.standing.rulebook.Load()}
+	// The end of the log is asked for first: what is appended meanwhile must not
+	// hide a lag.
+	info, err := o.events.Info(ctx)
+	next := max(1, o.standing.next.Load())
+	s.Applied = o.standing.events.Load()
+	switch {
+	case errors.Is(err, journal.ErrNoLog) && health.State != Halted: // It is not made yet.
+	case err != nil:
+		s.Lag = 1
+		if s.Reason == "" {
+			s.Reason = "how much is waiting is not known: " + err.Error()
+		}
+	case uint64(info.Last)+1 > next:
+		s.Lag = uint64(info.Last) + 1 - next
+		if oldest, err := o.events.Get(ctx, charge.Sequence(next)); err == nil {
+			s.LagTime = max(0, time.Since(oldest.Stamp.Time()))
+		}
+	}
+	s.Accepted = s.Applied + s.Lag
+	return s
 }
 
 // totals adds up what the partitions hold.
@@ -160,7 +172,7 @@ func parseRef(text string) (state.OutcomeRef, error) {
 	if text == "" {
 		return state.OutcomeRef{}, nil
 	}
-	numbers, err := parseNumbers(text)
+	numbers, err := parseNumbers(text, 16, 64, 16)
 	return state.OutcomeRef{
 		Partition: charge.Partition(numbers[0]),
 		Commit:    charge.Sequence(numbers[1]),
@@ -168,13 +180,14 @@ func parseRef(text string) (state.OutcomeRef, error) {
 	}, err
 }
 
-func parseNumbers(text string) (numbers [3]uint64, err error) {
+// parseNumbers reads three numbers of that many bits.
+func parseNumbers(text string, bits ...int) (numbers [3]uint64, err error) {
 	parts := strings.Split(text, "-")
 	if len(parts) != len(numbers) {
 		return numbers, fmt.Errorf("%q: %w", text, ErrRef)
 	}
-	for i, bits := range [...]int{16, 64, 32} {
-		if numbers[i], err = strconv.ParseUint(parts[i], 10, bits); err != nil {
+	for i := range parts {
+		if numbers[i], err = strconv.ParseUint(parts[i], 10, bits[i]); err != nil {
 			return numbers, fmt.Errorf("%q: %w", text, ErrRef)
 		}
 	}
@@ -186,20 +199,25 @@ func ParkedID(e *state.ParkedEvent) string {
 	return fmt.Sprintf("%d-%d-%d", e.Partition, e.Position.Sequence, e.Position.Offset)
 }
 
+func parseParkedID(id string) (charge.Partition, charge.Position, error) {
+	numbers, err := parseNumbers(id, 16, 64, 32)
+	return charge.Partition(numbers[0]), charge.Position{Sequence: charge.Sequence(numbers[1]), Offset: uint32(numbers[2])}, err
+}
+
 // Parked returns up to limit parked events from before the one of that id, by
 // partition and within one the newest first.
 func (p *Processor) Parked(before string, limit int) ([]state.ParkedEvent, error) {
-	from, at := 0, charge.Position{}
+	var from charge.Partition
+	var at charge.Position
 	if before != "" {
-		numbers, err := parseNumbers(before)
-		if err != nil {
+		var err error
+		if from, at, err = parseParkedID(before); err != nil {
 			return nil, err
 		}
-		from, at = int(numbers[0]), charge.Position{Sequence: charge.Sequence(numbers[1]), Offset: uint32(numbers[2])}
 	}
 	var parked []state.ParkedEvent
-	for id := from; id < len(p.owners) && len(parked) < limit; id++ {
-		err := p.store.Parked(charge.Partition(id), at, func(e state.ParkedEvent) bool {
+	for id := from; int(id) < len(p.owners) && len(parked) < limit; id++ {
+		err := p.store.Parked(id, at, func(e state.ParkedEvent) bool {
 			parked = append(parked, e)
 			return len(parked) < limit
 		})
@@ -227,13 +245,8 @@ func (p *Processor) DiscardParked(ctx context.Context, id string) error {
 }
 
 func (p *Processor) orderParked(ctx context.Context, id string, kind journal.FrameKind) error {
-	numbers, err := parseNumbers(id)
-	if err != nil {
-		return ErrNotParked
-	}
-	partition := charge.Partition(numbers[0])
-	at := charge.Position{Sequence: charge.Sequence(numbers[1]), Offset: uint32(numbers[2])}
-	if int(partition) >= len(p.owners) {
+	partition, at, err := parseParkedID(id)
+	if err != nil || int(partition) >= len(p.owners) {
 		return ErrNotParked
 	}
 	_, found, err := p.store.ParkedAt(partition, at)

@@ -208,6 +208,9 @@ func TestLogsRolledBackUnderTheState(t *testing.T) {
 			t.Errorf("partition %d is %s: %s", s.ID, s.State, s.Reason)
 		}
 	}
+	if p.Ready() == nil {
+		t.Error("ready with every partition halted")
+	}
 }
 
 // Two processes own one set of logs, one after the other: the older one's

@@ -15,7 +15,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -53,8 +53,8 @@ type Options struct {
 	// the user of another account, which cannot reach the logs. Default: NATSURL.
 	NATSPublicURL string
 
-	// Partitions is the number of pairs of logs. It is fixed when a data
-	// directory is first used. Default: the number of cores, 2 to 8.
+	// Partitions is the number of pairs of logs. It is fixed when the logs are
+	// made. Default: the number of cores, 2 to 8.
 	Partitions int
 
 	// CacheBytes is the size of the customer cache in memory.
@@ -103,11 +103,16 @@ type Processor struct {
 	disk    *diskGuard
 	shelf   shelf
 
+	gauges prometheus.Collector // registered while the processor runs
+
 	booked   atomic.Bool // every partition that runs has the newest rulebook in its log
 	caughtUp atomic.Bool // what was accepted before the start has taken effect
+	mute     atomic.Bool // the ways out have ended
+	owed     atomic.Bool // the embedded server was stopped and has not started again
 	stopping atomic.Bool
+	stopped  chan struct{} // closed when Stop is done
 	cancel   context.CancelFunc
-	running  sync.WaitGroup // owners, tickers, emitter, NATS way in
+	running  sync.WaitGroup // owners, tickers, emitter, sources, disk guard
 }
 
 // Start opens everything under opts.Dir and starts to process. When it returns
@@ -154,12 +159,18 @@ func newProcessor(opts *Options) (*Processor, error) {
 	if err != nil {
 		host = "node"
 	}
+	if len(opts.Rulebook) > 0 {
+		if book, problems := rules.Load(opts.Rulebook...); book == nil {
+			return nil, problems
+		}
+	}
 	p := &Processor{
 		opts:    *opts,
 		node:    host + "-" + rand.Text()[:8],
 		logger:  opts.Logger,
 		metrics: newMetrics(opts.Registry),
 		feed:    emit.NewFeed(emit.FeedOptions{Keep: map[emit.Kind]int{}}),
+		stopped: make(chan struct{}),
 	}
 	return p, nil
 }
@@ -184,8 +195,7 @@ func (p *Processor) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p.opts.Partitions, err = fixedPartitions(p.opts.Dir, p.opts.Partitions)
-	if err != nil {
+	if p.opts.Partitions, err = partitions(ctx, p.core, p.opts.Partitions); err != nil {
 		return err
 	}
 	options := journal.Options{Partitions: p.opts.Partitions, Replicas: p.opts.Replicas, Logger: p.logger}
@@ -196,6 +206,30 @@ func (p *Processor) connect(ctx context.Context) error {
 	}
 	p.journal, err = journal.Open(ctx, p.core, options)
 	return err
+}
+
+// Bounds of the default number of partitions. Few partitions on one machine
+// batch best: each frame is a sync of its own.
+const (
+	partitionsMin = 2
+	partitionsMax = 8
+)
+
+// partitions returns the number of partitions that the logs were made for, or
+// the one to make them for.
+func partitions(ctx context.Context, core *nats.Conn, wanted int) (int, error) {
+	have, err := journal.Partitions(ctx, core)
+	switch {
+	case err != nil:
+		return 0, err
+	case have == 0 && wanted == 0:
+		return min(max(runtime.NumCPU(), partitionsMin), partitionsMax), nil
+	case have == 0:
+		return wanted, nil
+	case wanted != 0 && wanted != have:
+		return 0, fmt.Errorf("the logs were made for %d partitions and cannot be run with %d: leave the setting out", have, wanted)
+	}
+	return have, nil
 }
 
 func (p *Processor) connectNATS() error {
@@ -223,11 +257,16 @@ func (p *Processor) connectNATS() error {
 // mendServer starts the embedded server anew if it gave a log up for want of
 // room: it does not try such a log again by itself.
 func (p *Processor) mendServer() error {
-	if !errors.Is(p.server.Health(), journal.ErrNoSpace) {
+	if !p.owed.Load() && !errors.Is(p.server.Health(), journal.ErrNoSpace) {
 		return nil
 	}
 	p.logger.Warn("the embedded NATS server ran out of disk space and is started anew")
-	return p.server.Restart()
+	p.owed.Store(true)
+	if err := p.server.Restart(); err != nil {
+		return err
+	}
+	p.owed.Store(false)
+	return nil
 }
 
 // connectElsewhere connects to a server that is not the embedded one.
@@ -266,6 +305,8 @@ func (p *Processor) startOwners(ctx context.Context) error {
 			commits: p.journal.CommitLog(id),
 			logger:  p.logger,
 			metrics: p.metrics,
+			payload: int(p.core.MaxPayload()),
+			newest:  func() uint64 { return p.shelf.newest.Load().Version },
 			room:    p.disk.await,
 			watch:   p.show,
 		}
@@ -274,88 +315,8 @@ func (p *Processor) startOwners(ctx context.Context) error {
 		p.running.Go(func() { o.run(ctx) })
 		p.running.Go(func() { o.tick(ctx) })
 	}
-	p.opts.Registry.MustRegister(gauges{p})
-	return nil
-}
-
-// Accepting returns nil, or why no events are accepted at all.
-func (p *Processor) Accepting() error {
-	switch {
-	case p.stopping.Load():
-		return errStopping
-	case !p.booked.Load():
-		return errStarting
-	}
-	return p.disk.full()
-}
-
-var (
-	errStopping = errors.New("stopping")
-	errStarting = errors.New("starting: what was accepted before the restart is still taking effect")
-)
-
-// Ready returns nil when events are accepted and everything accepted before the
-// start has taken effect, else why not.
-func (p *Processor) Ready() error {
-	if err := p.Accepting(); err != nil {
-		return err
-	}
-	if !p.caughtUp.Load() {
-		return errStarting
-	}
-	return nil
-}
-
-// settle brings the newest rulebook into every partition's log, which opens the
-// door, and then finds out when the processor has caught up with the logs.
-func (p *Processor) settle(ctx context.Context) {
-	ticker := time.NewTicker(settleEvery)
-	defer ticker.Stop()
-	goals := make([]charge.Sequence, len(p.owners))
-	for {
-		settled := 0
-		for i, o := range p.owners {
-			if p.settled(ctx, o, &goals[i]) {
-				settled++
-			}
-		}
-		if !p.booked.Load() && !slices.Contains(goals, 0) {
-			p.booked.Store(true)
-		}
-		if settled == len(p.owners) {
-			p.caughtUp.Store(true)
-			return
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-	}
-}
-
-const settleEvery = 10 * time.Millisecond
-
-// unreachable is the goal of a partition that is halted.
-const unreachable = ^charge.Sequence(0)
-
-// settled reports whether a partition has reached its goal: the end of its log
-// when the newest rulebook was in it.
-func (p *Processor) settled(ctx context.Context, o *owner, goal *charge.Sequence) bool {
-	switch h := o.standing.health.Load(); {
-	case h.State == Halted:
-		*goal = unreachable
-		return true
-	case h.State == Running && *goal == 0:
-		if err := p.shelve(ctx, o); err != nil {
-			p.logger.Warn("rulebook not yet in a partition's log", "partition", o.id, "reason", err)
-			return false
-		}
-		if info, err := o.events.Info(ctx); err == nil {
-			*goal = info.Last + 1
-		}
-	}
-	return *goal != 0 && o.standing.next.Load() >= uint64(*goal)
+	p.gauges = gauges{p}
+	return p.opts.Registry.Register(p.gauges)
 }
 
 // drainMax bounds how long Stop waits for what was accepted to take effect. The
@@ -365,8 +326,10 @@ const drainMax = 5 * time.Second
 // Stop stops accepting, finishes what was accepted, and closes everything.
 func (p *Processor) Stop(ctx context.Context) {
 	if p.stopping.Swap(true) {
+		<-p.stopped
 		return
 	}
+	defer close(p.stopped)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainMax)
 	defer cancel()
 	if p.byNATS != nil {
@@ -387,6 +350,9 @@ func (p *Processor) Stop(ctx context.Context) {
 		}
 	}
 	p.running.Wait()
+	if p.gauges != nil {
+		p.opts.Registry.Unregister(p.gauges)
+	}
 	if p.store != nil {
 		if err := p.store.Close(); err != nil {
 			p.logger.Error("close state", "reason", err)

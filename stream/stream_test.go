@@ -28,7 +28,7 @@ func startProcessor(t testing.TB, dir string, change func(*Options)) *Processor 
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { p.Stop(context.Background()) })
-	waitFor(t, "the processor to be ready", func() bool { return p.Ready() == nil })
+	waitFor(t, "the processor to have caught up", func() bool { return p.caughtUp.Load() })
 	return p
 }
 

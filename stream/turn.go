@@ -3,6 +3,7 @@ package stream
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"strconv"
 	"time"
@@ -15,14 +16,19 @@ import (
 )
 
 // Bounds of one turn. A turn ends when it reaches one of them; what it has not
-// read yet, also the rest of a frame, is the next turn's.
+// read yet, also the rest of a frame, is the next turn's. One event more than
+// the budget must still fit in a record: outputBytesMax and customerBytesMax
+// see to it, and turnPayloadShare leaves the room.
 const (
-	turnEventsMax  = 1024
-	turnTimersMax  = 128       // few, so that a wave of expiries leaves room for events
-	turnBytesMax   = 384 << 10 // estimated, of the commit record: it must fit in a message
-	customerRowMax = 48 << 10  // estimated; an event that would make a customer larger is parked
-	commitOverhead = 256
-	commitDeadline = 30 * time.Second
+	turnEventsMax    = 1024
+	turnTimersMax    = 128       // few, so that a wave of expiries leaves room for events
+	turnBytesMax     = 384 << 10 // estimated, of the commit record
+	turnPayloadShare = 4         // one part in so many of what a record may hold, if that is less
+	payloadHeadroom  = 4 << 10   // of a record, for its headers
+	customerBytesMax = 48 << 10  // estimated; an event that would make a customer's row larger is parked
+	commitOverhead   = 1 << 10
+	commitDeadline   = 30 * time.Second
+	commitGrace      = 2 * time.Second // of commitDeadline, once the processor stops
 )
 
 // turn is what one turn has decided so far.
@@ -31,7 +37,7 @@ type turn struct {
 	notifications []charge.Notification
 	alerts        []charge.Alert
 	events        int // that ended in this turn
-	bytes         int // estimate of the commit's size
+	bytes         int // estimate of what the outcomes and outputs take in the commit
 	from          charge.Position
 }
 
@@ -42,7 +48,10 @@ func (t *turn) reset(from charge.Position) {
 	t.events, t.bytes, t.from = 0, commitOverhead, from
 }
 
-func (t *turn) full() bool { return t.events >= turnEventsMax || t.bytes >= turnBytesMax }
+// full reports whether the turn has no room for another event.
+func (o *owner) full() bool {
+	return o.now.events >= turnEventsMax || o.now.bytes+o.state.Bytes() >= o.budget
+}
 
 // turn runs one turn: it waits for a record unless timers are overdue, judges
 // what has arrived, commits, and folds the commit.
@@ -92,6 +101,9 @@ func (o *owner) open(record journal.Record) error {
 	if record.Sequence != o.position.Next.Sequence {
 		return fmt.Errorf("event log record %d/%d read where %d was expected", o.id, record.Sequence, o.position.Next.Sequence)
 	}
+	if ahead := time.Until(record.Stamp.Time()); ahead > clockAheadMax {
+		return fmt.Errorf("event log record %d/%d, %v ahead: %w", o.id, record.Sequence, ahead.Round(time.Second), errEarly)
+	}
 	o.frame, o.record = &frame, record
 	o.metrics.stage("read", max(0, time.Since(record.Stamp.Time())))
 	return nil
@@ -114,27 +126,38 @@ func (o *owner) fireTimers() error {
 	if err != nil {
 		return err
 	}
-	for _, m := range due {
-		customer, _, err := o.state.Customer(m)
+	for i, m := range due {
+		if o.full() {
+			o.state.Postpone(due[i:])
+			return nil
+		}
+		expired, err := o.expire(m)
 		if err != nil {
 			return err
 		}
-		if !o.expire(customer) {
+		if !expired {
 			return fmt.Errorf("a timer of %s is due, but nothing expires: %w", m.Masked(), errTimers)
 		}
 	}
 	return nil
 }
 
-// expire posts what has expired of a customer; false if nothing has.
-func (o *owner) expire(c *charge.Customer) bool {
-	outcome, expired := o.judge.expire(c, o.position.Clock)
-	if !expired {
-		return false
+// expire posts what has expired of a customer by the clock, an outcome for each
+// instant at which something did: so it does not matter when a turn looks.
+func (o *owner) expire(m charge.MSISDN) (expired bool, err error) {
+	for {
+		customer, _, err := o.state.Customer(m)
+		if err != nil {
+			return expired, err
+		}
+		outcome, ok := o.judge.expire(customer, o.position.Clock)
+		if !ok {
+			return expired, nil
+		}
+		o.state.Put(&o.judge.after, o.judge.unit)
+		o.conclude(outcome, said{})
+		expired = true
 	}
-	o.state.Put(&o.judge.after, o.judge.unit)
-	o.conclude(outcome, said{})
-	return true
 }
 
 // judgeArrived judges what has arrived, frame by frame, until nothing is left
@@ -163,7 +186,7 @@ func (o *owner) judgeArrived() error {
 			return fmt.Errorf("event log record %d/%d comes before the first rulebook", o.id, o.record.Sequence)
 		}
 		for int(o.position.Next.Offset) < len(o.frame.Events) {
-			if o.now.full() {
+			if o.full() {
 				return nil
 			}
 			e := &o.frame.Events[o.position.Next.Offset]
@@ -187,38 +210,50 @@ func (o *owner) finishFrame() {
 func (o *owner) touch() { o.position.Read = o.record.Anchor(o.created.events) }
 
 // judgeEvent brings one event to its end: applied, duplicate or parked. again
-// says that it was parked before and its id is known.
+// says that it was parked before, and is not to be taken for its own repeat.
 func (o *owner) judgeEvent(e *charge.Event, at charge.Position, again bool) error {
+	if _, err := o.expire(e.MSISDN); err != nil {
+		return err
+	}
 	customer, _, err := o.state.Customer(e.MSISDN)
 	if err != nil {
 		return err
 	}
-	if o.expire(customer) {
-		if customer, _, err = o.state.Customer(e.MSISDN); err != nil {
-			return err
-		}
-	}
 	o.now.events++
 	seen := state.Seen{Identity: e.Identity(), Content: e.Content(), Money: ledger.IsMoney(e.Type)}
-	if !again {
-		content, known, err := o.state.Seen(e.MSISDN, seen.Identity)
-		if err != nil {
-			return err
-		}
-		if known {
-			o.repeat(e, at, content == seen.Content)
-			return nil
-		}
+	content, known, err := o.state.Seen(e.MSISDN, seen.Identity)
+	if err != nil {
+		return err
+	}
+	if known && !again {
+		return o.repeat(customer, e, at, seen, content == seen.Content)
 	}
 	outcome, s, refusal := o.judge.event(customer, e, o.position.Clock)
-	if refusal == nil && rowBytes(&o.judge.after) > customerRowMax {
-		refusal = &ledger.Refusal{Reason: charge.Overflow, Detail: "the customer's record would grow beyond its limit"}
+	if refusal == nil {
+		refusal = o.oversize(&outcome, s)
 	}
 	if refusal != nil {
 		outcome, s = o.park(e, at, refusal.Reason, refusal.Detail), said{}
 		o.judge.after.CopyFrom(customer)
 	}
-	if !again {
+	return o.keep(outcome, s, at, seen, !known)
+}
+
+// oversize refuses what would not fit: into the customer's row, or into a
+// record of the commit log.
+func (o *owner) oversize(outcome *charge.Outcome, s said) *ledger.Refusal {
+	switch {
+	case state.RowBytes(&o.judge.after) > customerBytesMax:
+		return &ledger.Refusal{Reason: charge.Overflow, Detail: "the customer's record would grow beyond its limit"}
+	case outcomeBytes(outcome, s) > o.budget:
+		return &ledger.Refusal{Reason: charge.Overflow, Detail: "so many rules apply that what they do and say does not fit in one record"}
+	}
+	return nil
+}
+
+// keep puts the customer as the event left it, and its outcome, into the turn.
+func (o *owner) keep(outcome charge.Outcome, s said, at charge.Position, seen state.Seen, remember bool) error {
+	if remember {
 		if err := o.state.Remember(&o.judge.after, seen, o.mayForget); err != nil {
 			return err
 		}
@@ -229,14 +264,28 @@ func (o *owner) judgeEvent(e *charge.Event, at charge.Position, again bool) erro
 	return nil
 }
 
-// repeat ends an event whose id was seen before.
-func (o *owner) repeat(e *charge.Event, at charge.Position, same bool) {
+// repeat ends an event whose id was seen before. With other content it is
+// parked, once: its id and content together are remembered like an id.
+func (o *owner) repeat(customer *charge.Customer, e *charge.Event, at charge.Position, seen state.Seen, same bool) error {
 	outcome := o.judge.outcome(e, o.position.Clock, charge.Duplicate)
-	if !same {
-		outcome = o.park(e, at, charge.IDConflict, "an event of this source and id came before with other content; send corrections under an id of their own")
-	}
 	outcome.Position = at
-	o.conclude(outcome, said{})
+	if same {
+		o.conclude(outcome, said{})
+		return nil
+	}
+	conflict := seen
+	binary.BigEndian.PutUint64(conflict.Identity[8:], binary.BigEndian.Uint64(seen.Identity[8:])^seen.Content)
+	_, known, err := o.state.Seen(e.MSISDN, conflict.Identity)
+	if err != nil {
+		return err
+	}
+	if known {
+		o.conclude(outcome, said{})
+		return nil
+	}
+	outcome = o.park(e, at, charge.IDConflict, "an event of this source and id came before with other content; send corrections under an id of their own")
+	o.judge.after.CopyFrom(customer)
+	return o.keep(outcome, said{}, at, conflict, true)
 }
 
 // park sets an event aside and returns its outcome.
@@ -297,7 +346,7 @@ func (o *owner) adopt(version uint64, source []byte) error {
 	}
 	book, problems := rules.Load(rules.File{Name: "rulebook-" + strconv.FormatUint(version, 10), Data: source})
 	if book == nil {
-		return fmt.Errorf("rulebook %d was published but does not load in this version: %w", version, problems)
+		return fmt.Errorf("rulebook %d: %w: %w", version, errBook, problems)
 	}
 	o.judge.book, o.judge.version = book, version
 	o.position.Rulebook = version
@@ -332,13 +381,18 @@ func (o *owner) commit(ctx context.Context) error {
 	return nil
 }
 
-// appendCommit appends a commit record behind the last one, and nowhere else.
-// Stopping does not interrupt it: a turn that was decided is brought to its end.
+// appendCommit appends a commit record behind the last one, and nowhere else. A
+// turn that was decided is brought to its end also when the processor stops, as
+// far as that takes no time to speak of.
 func (o *owner) appendCommit(ctx context.Context, record *journal.Commit) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitDeadline)
+	commit, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitDeadline)
 	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(commitGrace, cancel) })()
 	o.buffer = record.Append(o.buffer[:0])
-	appended, err := o.commits.AppendAt(ctx, o.buffer, o.position.Commit.Sequence)
+	if len(o.buffer) > o.payload-payloadHeadroom {
+		return fmt.Errorf("commit %d/%d has %d bytes, %d are allowed: %w", o.id, o.position.Commit.Sequence+1, len(o.buffer), o.payload, errOversize)
+	}
+	appended, err := o.commits.AppendAt(commit, o.buffer, o.position.Commit.Sequence)
 	if err != nil {
 		return fmt.Errorf("append commit %d/%d: %w", o.id, o.position.Commit.Sequence+1, err)
 	}
@@ -358,14 +412,25 @@ func commitAnchor(created charge.Instant, sequence charge.Sequence, chain [32]by
 // Estimates of encoded sizes: generous, so that a turn stops in time.
 
 func outcomeBytes(o *charge.Outcome, s said) int {
-	const outcome, posting, result, message, customer = 160, 64, 48, 128, 512
-	n := outcome + customer + len(o.EventID) + len(o.Source) + len(o.Detail) +
-		posting*len(o.Postings) + result*len(o.Rules)
+	const outcome, posting, result, message = 160, 64, 24, 96
+	n := outcome + len(o.EventID) + len(o.Source) + len(o.Detail) +
+		posting*len(o.Postings)
+	for i := range o.Postings {
+		n += len(o.Postings[i].Balance) + len(o.Postings[i].Account) + len(o.Postings[i].Cause)
+	}
+	for i := range o.Rules {
+		n += result + len(o.Rules[i].Name) + len(o.Rules[i].Detail)
+	}
 	for i := range s.notifications {
-		n += message + len(s.notifications[i].Text)
+		m := &s.notifications[i]
+		n += message + len(m.Text) + len(m.EventID) + len(m.Source) + len(m.Rule) + len(m.Template)
 	}
 	for i := range s.alerts {
-		n += message + len(s.alerts[i].Summary)
+		a := &s.alerts[i]
+		n += message + len(a.Name) + len(a.Summary)
+		for _, l := range a.Labels {
+			n += 4 + len(l.Name) + len(l.Value)
+		}
 	}
 	return n
 }
@@ -373,35 +438,7 @@ func outcomeBytes(o *charge.Outcome, s said) int {
 func eventBytes(e *charge.Event) int {
 	n := 64 + len(e.ID) + len(e.Source) + len(e.Extra)
 	for i := range e.Fields {
-		n += valueBytes(e.Fields[i])
-	}
-	return n
-}
-
-func valueBytes(f charge.Field) int {
-	n := 16 + len(f.Name) + len(f.Value.Text)
-	for _, item := range f.Value.List {
-		n += 2 + len(item)
-	}
-	for _, inner := range f.Value.Fields {
-		n += valueBytes(inner)
-	}
-	return n
-}
-
-func rowBytes(c *charge.Customer) int {
-	n := 64
-	for i := range c.Balances {
-		n += 16 + 16*len(c.Balances[i].Parts)
-	}
-	for i := range c.Counters {
-		n += 24 + len(c.Counters[i].Name) + 8*len(c.Counters[i].Buckets)
-	}
-	for i := range c.Attributes {
-		n += valueBytes(c.Attributes[i])
-	}
-	for _, tag := range c.Tags {
-		n += 2 + len(tag)
+		n += state.FieldBytes(&e.Fields[i])
 	}
 	return n
 }

@@ -100,6 +100,9 @@ type Options struct {
 	Health func() error
 }
 
+// booksName is the stream of the rulebook versions, the first that is made.
+const booksName = "recharged_books"
+
 // Journal is all the logs of one deployment.
 type Journal struct {
 	js     jetstream.JetStream
@@ -135,7 +138,7 @@ func Open(ctx context.Context, core *nats.Conn, opts Options) (*Journal, error) 
 		return nil, fmt.Errorf("open journal: ask the server about JetStream: %w", err)
 	}
 	j := &Journal{js: js, opts: opts}
-	j.books = newLog(j, "recharged_books", "recharged.books")
+	j.books = newLog(j, booksName, "recharged.books")
 	for p := range opts.Partitions {
 		n := strconv.Itoa(p)
 		j.events = append(j.events, newLog(j, "recharged_in_"+n, "recharged.in."+n))
@@ -156,6 +159,28 @@ func (o *Options) validate() error {
 		faults = append(faults, fmt.Errorf("publish timeout must be positive and at most %v, not %v", duplicateWindow/2, o.PublishTimeout))
 	}
 	return errors.Join(faults...)
+}
+
+// Partitions returns how many partitions the logs behind core were made for; 0
+// if there are none yet.
+func Partitions(ctx context.Context, core *nats.Conn) (int, error) {
+	js, err := jetstream.New(core)
+	if err != nil {
+		return 0, fmt.Errorf("find the number of partitions: %w", err)
+	}
+	stream, err := js.Stream(ctx, booksName)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("find the number of partitions: %w", err)
+	}
+	text := stream.CachedInfo().Config.Metadata[partitionsKey]
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		return 0, fmt.Errorf("find the number of partitions: the stream %s says %q", booksName, text)
+	}
+	return n, nil
 }
 
 // EventLog returns the event log of a partition.

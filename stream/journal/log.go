@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -82,8 +83,13 @@ func (l *Log) config() jetstream.StreamConfig {
 		DenyDelete:  true,
 		Duplicates:  duplicateWindow,
 		Compression: jetstream.NoCompression,
+		Metadata:    map[string]string{partitionsKey: strconv.Itoa(l.opts.Partitions)},
 	}
 }
+
+// partitionsKey is where each log says how many partitions there are: which log
+// a customer's events are in depends on it.
+const partitionsKey = "recharged.partitions"
 
 // compareConfig lists how have differs from want in what makes a log one.
 // Limits on its size are the operator's.
@@ -110,6 +116,7 @@ func compareConfig(have, want jetstream.StreamConfig) []string {
 	differ("mirror", have.Mirror != nil, false)
 	differ("sources", len(have.Sources), 0)
 	differ("subject transform", have.SubjectTransform != nil, false)
+	differ("number of partitions", have.Metadata[partitionsKey], want.Metadata[partitionsKey])
 	differ("persist mode", have.PersistMode, want.PersistMode)
 	return differences
 }
