@@ -18,8 +18,6 @@ var dinar = money.Unit{Name: "DZD", Digits: 2}
 
 func unitDinar(string) string { return "DZD" }
 
-func neverForget(uint64, charge.Instant, bool) bool { return false }
-
 func openStore(t testing.TB, fs vfs.FS) *Store {
 	t.Helper()
 	s, err := Open(Options{

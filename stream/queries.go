@@ -101,11 +101,6 @@ func (p *Processor) totals() (parked map[string]uint64, imbalance map[string]mon
 	return parked, imbalance, customers
 }
 
-// owner returns the owner of a customer's partition.
-func (p *Processor) owner(m charge.MSISDN) *owner {
-	return p.owners[m.Slot().PartitionOf(len(p.owners))]
-}
-
 // Customer reads a customer as of the last commit; false if unknown.
 func (p *Processor) Customer(m charge.MSISDN) (*charge.Customer, bool, error) {
 	var c charge.Customer
