@@ -156,8 +156,8 @@ func (c *serveCommand) announce(s *session, addr net.Addr, p *stream.Processor, 
 		data = absolute
 	}
 	nats := firstOf(withoutPassword(c.NATSURL), "none")
-	if listen := c.natsListen(); listen != "" {
-		nats = "nats://" + listen
+	if at := p.NATSAddr(); at != "" {
+		nats = "nats://" + at
 	}
 	access := "open: no token is asked for"
 	if len(c.Tokens) > 0 {
