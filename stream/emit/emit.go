@@ -65,6 +65,9 @@ func (o *Options) setDefaults() error {
 	return nil
 }
 
+// packMax is how many commits a sink publishes at once, at most.
+const packMax = 64
+
 // How long a sink waits for what, and tries how often before it waits longer.
 const (
 	ackWait      = 5 * time.Second
@@ -125,6 +128,7 @@ func (e *Emitter) route() error {
 	var err error
 	e.subscriber, err = NewSubscriber(e.opts.Core, SubscriberOptions{
 		Source:    func(topic string) Source { return sources[topic] },
+		Window:    packMax,
 		AckWait:   ackWait,
 		NackDelay: func(n int) time.Duration { return min(redeliverMax, redeliverMin<<min(n-1, 10)) },
 		Exclusive: true,
@@ -149,7 +153,7 @@ func (e *Emitter) route() error {
 			sources[topic] = Source{Stream: e.opts.Streams(p), Durable: string(h.sink.name)}
 			// The first one is the outermost: an error, also one that was a panic,
 			// is reported for each attempt, then tried again.
-			e.router.AddConsumerHandler(topic, topic, e.subscriber, h.handle).
+			e.router.AddConsumerHandler(topic, topic, packer{e.subscriber}, h.handle).
 				AddMiddleware(retry.Middleware, h.report, middleware.Recoverer)
 		}
 	}

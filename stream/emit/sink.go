@@ -137,40 +137,75 @@ type handler struct {
 	observe   *Observer
 }
 
-// handle publishes all that the sink makes of one commit. Watermill acknowledges
-// the commit when there is no error.
+// emission is what a sink makes of one commit.
+type emission struct {
+	commit   *journal.Commit
+	sequence charge.Sequence
+	outputs  []output
+}
+
+// handle publishes all that the sink makes of a pack of commits. Watermill
+// acknowledges them when there is no error.
 func (h *handler) handle(m *message.Message) error {
 	begun := time.Now()
-	place, ok := PlaceOf(m)
-	if !ok {
-		return errors.New("a commit without its place in the log")
+	members := packOf(m)
+	emissions := make([]emission, 0, len(members))
+	var outputs []output
+	for _, member := range members {
+		e, err := h.emission(member)
+		if err != nil {
+			return err
+		}
+		if e.commit.Kind == journal.CommitClaim {
+			continue
+		}
+		emissions = append(emissions, e)
+		outputs = append(outputs, e.outputs...)
 	}
-	commit, err := h.commits.decode(m.Payload)
-	if err != nil {
-		return fmt.Errorf("emit %s of commit %d/%d: %w", h.sink.name, h.partition, place.Sequence, err)
-	}
-	if commit.Kind == journal.CommitClaim {
-		return nil
-	}
-	if commit.Partition != h.partition {
-		return fmt.Errorf("emit %s of commit %d/%d: the commit is partition %d's", h.sink.name, h.partition, place.Sequence, commit.Partition)
-	}
-	outputs := h.sink.outputs(commit, place.Sequence)
-	err = h.publisher.sendAll(m.Context(), outputs, func(i int, result string) {
-		h.sink.published(h.observe, commit, i, result)
+	err := h.publisher.sendAll(m.Context(), outputs, func(i int, result string) {
+		for _, e := range emissions {
+			if i < len(e.outputs) {
+				h.sink.published(h.observe, e.commit, i, result)
+				return
+			}
+			i -= len(e.outputs)
+		}
 	})
 	if err != nil {
-		return fmt.Errorf("emit %s of commit %d/%d: %w", h.sink.name, h.partition, place.Sequence, err)
+		return fmt.Errorf("emit %s of partition %d: %w", h.sink.name, h.partition, err)
 	}
+	h.conclude(emissions, begun)
+	return nil
+}
+
+// emission reads one commit and makes its outputs.
+func (h *handler) emission(m *message.Message) (emission, error) {
+	place, ok := PlaceOf(m)
+	if !ok {
+		return emission{}, errors.New("a commit without its place in the log")
+	}
+	commit, err := h.commits.decode(m.Payload, place.Sequence)
+	if err != nil {
+		return emission{}, fmt.Errorf("emit %s of commit %d/%d: %w", h.sink.name, h.partition, place.Sequence, err)
+	}
+	if commit.Partition != h.partition {
+		return emission{}, fmt.Errorf("emit %s of commit %d/%d: the commit is partition %d's", h.sink.name, h.partition, place.Sequence, commit.Partition)
+	}
+	return emission{commit, place.Sequence, h.sink.outputs(commit, place.Sequence)}, nil
+}
+
+// conclude tells the Observer that all outputs of the commits are durable.
+func (h *handler) conclude(emissions []emission, begun time.Time) {
 	now := time.Now()
-	h.sink.done(h.observe, commit, now)
-	if h.observe.Took != nil {
+	for _, e := range emissions {
+		h.sink.done(h.observe, e.commit, now)
+		if h.observe.Emitted != nil {
+			h.observe.Emitted(h.sink.name, h.partition, e.sequence, len(e.outputs), now)
+		}
+	}
+	if len(emissions) > 0 && h.observe.Took != nil {
 		h.observe.Took(h.sink.name, now.Sub(begun))
 	}
-	if h.observe.Emitted != nil {
-		h.observe.Emitted(h.sink.name, h.partition, place.Sequence, len(outputs), now)
-	}
-	return nil
 }
 
 // report is the middleware that tells the Observer of errors.
@@ -185,24 +220,30 @@ func (h *handler) report(next message.HandlerFunc) message.HandlerFunc {
 }
 
 // decoder decodes the commits of one partition. The sinks of a partition run
-// side by side, so it keeps the last commit: the first one decodes, the others
-// find it done. What it returns is shared and must not be changed.
+// side by side, so it keeps the last commits: the first sink to come decodes,
+// the others find it done. What it returns is shared and must not be changed.
 type decoder struct {
-	mu     sync.Mutex // guards the two below, and makes the others wait for the first
-	data   []byte
-	commit *journal.Commit
+	mu   sync.Mutex // guards last, and makes the others wait for the first
+	last [decodedMax]struct {
+		data   []byte
+		commit *journal.Commit
+	}
 }
 
-func (d *decoder) decode(data []byte) (*journal.Commit, error) {
+// decodedMax is how many commits are kept decoded: as many as a pack holds.
+const decodedMax = packMax
+
+func (d *decoder) decode(data []byte, at charge.Sequence) (*journal.Commit, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.commit != nil && bytes.Equal(d.data, data) {
-		return d.commit, nil
+	kept := &d.last[at%decodedMax]
+	if kept.commit != nil && bytes.Equal(kept.data, data) {
+		return kept.commit, nil
 	}
 	commit, err := journal.DecodeCommit(data)
 	if err != nil {
 		return nil, err
 	}
-	d.data, d.commit = data, &commit
-	return d.commit, nil
+	kept.data, kept.commit = data, &commit
+	return kept.commit, nil
 }
