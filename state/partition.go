@@ -3,7 +3,6 @@ package state
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -34,6 +33,7 @@ type Partition struct {
 	fresh   map[freshKey]freshID // ids that this turn has remembered or forgotten
 	ages    map[ageKey]aged      // ids that this turn has remembered, by age
 	bytes   int                  // of the customers changed in this turn, estimated
+	ids     *pebble.Iterator     // over the store as it was at the turn's first look-up of an id
 	delta   deltaWriter
 	key     []byte // scratch
 
@@ -241,19 +241,38 @@ func (p *Partition) Seen(m charge.MSISDN, identity [16]byte) (content uint64, se
 	if id, ok := p.fresh[freshKey{m, identity}]; ok {
 		return id.content, !id.forgotten, nil
 	}
+	if p.ids == nil {
+		// Most ids are new. Get would not ask the filters of the last level.
+		if p.ids, err = p.store.db.NewIter(&pebble.IterOptions{UseL6Filters: true}); err != nil {
+			return 0, false, fmt.Errorf("look up an id of %s: %w", m.Masked(), err)
+		}
+	}
 	p.key = identityKey(p.key[:0], m, identity)
-	row, closer, err := p.store.db.Get(p.key)
-	if errors.Is(err, pebble.ErrNotFound) {
+	if !p.ids.SeekPrefixGE(p.key) || !bytes.Equal(p.ids.Key(), p.key) {
+		if err := p.ids.Error(); err != nil {
+			return 0, false, fmt.Errorf("look up an id of %s: %w", m.Masked(), err)
+		}
 		return 0, false, nil
 	}
+	row, err := p.ids.ValueAndErr()
 	if err != nil {
 		return 0, false, fmt.Errorf("look up an id of %s: %w", m.Masked(), err)
 	}
-	defer closer.Close()
 	if len(row) != 8 {
 		return 0, false, fmt.Errorf("look up an id of %s: %w: row has %d bytes", m.Masked(), ErrDamaged, len(row))
 	}
 	return binary.BigEndian.Uint64(row), true, nil
+}
+
+// Release gives up the turn's view of the ids, which holds on to files: at the
+// end of a turn, and of the ownership.
+func (p *Partition) Release() error {
+	if p.ids == nil {
+		return nil
+	}
+	err := p.ids.Close()
+	p.ids = nil
+	return err
 }
 
 // forgetMax is how many old ids one new id may push out: two, so that what the
@@ -398,6 +417,9 @@ func (p *Partition) changedTotals() []totalName {
 // Applied folds the turn's delta into the store: its commit, at that sequence,
 // is durable.
 func (p *Partition) Applied(commit charge.Sequence, position []byte) error {
+	if err := p.Release(); err != nil {
+		return err
+	}
 	return p.store.Fold(p.id, commit, p.delta.bytes, position)
 }
 

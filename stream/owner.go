@@ -199,6 +199,7 @@ func (o *owner) session(ctx context.Context) (err error) {
 		return err
 	}
 	defer o.reader.Close()
+	defer func() { err = errors.Join(err, o.state.Release()) }()
 	o.report(Running, nil)
 	for {
 		if err := o.room(ctx); err != nil {
@@ -395,6 +396,9 @@ func (o *owner) tick(ctx context.Context) {
 		}
 		if h := o.standing.health.Load(); h.State != Running {
 			continue
+		}
+		if o.room(ctx) != nil {
+			return
 		}
 		if _, err := o.events.Append(ctx, payload, ""); err != nil && ctx.Err() == nil {
 			o.logger.Warn("clock tick not written", "partition", o.id, "reason", err)
