@@ -47,6 +47,11 @@ type Options struct {
 	// Default one second.
 	SyncEvery time.Duration
 
+	// Room is called by a write that finds the disk full. It blocks until it is
+	// worth while to try once more; if that fails too, Fatal is next. Default: it
+	// returns at once.
+	Room func()
+
 	FS     vfs.FS       // default the real one; tests inject faults here
 	Logger *slog.Logger // default none
 
@@ -97,6 +102,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.FS == nil {
 		o.FS = vfs.Default
+	}
+	if o.Room != nil {
+		o.FS = vfs.OnDiskFull(o.FS, o.Room)
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

@@ -38,6 +38,7 @@ const (
 	diskTurnShare    = 4  // one part in so many of the reserve is enough for turns
 	diskCheckEvery   = 50 * time.Millisecond
 	diskMendLooks    = 40
+	diskWriteMin     = 8 << 20 // for a write that found no room
 )
 
 func newDiskGuard(dir string, reserve uint64, logger *slog.Logger) *diskGuard {
@@ -95,6 +96,16 @@ func (g *diskGuard) await(ctx context.Context) error {
 	return g.waitUntil(ctx, func() bool {
 		closed := g.closed.Load()
 		return closed == nil || closed.free >= closed.reserve/diskTurnShare
+	})
+}
+
+// awaitAny returns when there is some room at all, for a write that found none.
+func (g *diskGuard) awaitAny(ctx context.Context) {
+	g.logger.Error("the disk is full, a write to the state waits", "dir", g.dir)
+	// An error is the end of ctx; then whoever waits finds out by trying.
+	_ = g.waitUntil(ctx, func() bool {
+		free, _, err := diskSpace(g.dir)
+		return err != nil || free >= diskWriteMin
 	})
 }
 

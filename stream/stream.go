@@ -284,10 +284,11 @@ func (p *Processor) connectElsewhere() error {
 	return err
 }
 
-func (p *Processor) openState(context.Context) error {
+func (p *Processor) openState(ctx context.Context) error {
 	store, err := state.Open(state.Options{
 		Dir:        filepath.Join(p.opts.Dir, "state"),
 		CacheBytes: p.opts.CacheBytes,
+		Room:       func() { p.disk.awaitAny(ctx) },
 		Logger:     p.logger,
 	})
 	p.store = store
