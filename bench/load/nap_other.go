@@ -1,0 +1,9 @@
+//go:build !linux
+
+package main
+
+import "time"
+
+func startNapping() {}
+
+func nap(d time.Duration) { time.Sleep(d) }
