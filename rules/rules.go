@@ -122,13 +122,28 @@ type RuleInfo struct {
 	On       string
 	Priority int
 	Group    string
+
+	Credits    []string // balances it may credit
+	Channels   []string // of its notifications
+	Severities []string // of its alerts
 }
 
 // Rules lists the rules in the order in which they are judged.
 func (b *Book) Rules() []RuleInfo {
 	infos := make([]RuleInfo, len(b.rules))
 	for i, r := range b.rules {
-		infos[i] = r.RuleInfo
+		info := r.RuleInfo
+		for j := range r.credits {
+			info.Credits = append(info.Credits, r.credits[j].balance.Name)
+		}
+		for j := range r.says {
+			if s := &r.says[j]; s.severity != "" {
+				info.Severities = append(info.Severities, s.severity)
+			} else {
+				info.Channels = append(info.Channels, s.channel)
+			}
+		}
+		infos[i] = info
 	}
 	return infos
 }

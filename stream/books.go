@@ -92,8 +92,14 @@ func (p *Processor) refresh(ctx context.Context) error {
 	if newest.Book == nil {
 		return fmt.Errorf("rulebook %d, the newest, does not load in this version of recharged", newest.Version)
 	}
-	p.shelf.newest.Store(newest)
+	p.display(newest)
 	return nil
+}
+
+// display makes an edition the newest.
+func (p *Processor) display(e *Edition) {
+	p.metrics.expect(e.Book)
+	p.shelf.newest.Store(e)
 }
 
 // publishGiven publishes the rulebook given at start if its text was never
@@ -155,7 +161,7 @@ func (p *Processor) append(ctx context.Context, book *rules.Book, author string,
 		return nil, fmt.Errorf("publish rulebook %d: %w", e.Version, err)
 	}
 	e.At = charge.Instant(time.Now().UnixNano())
-	p.shelf.newest.Store(e)
+	p.display(e)
 	p.logger.Info("rulebook published", "version", e.Version, "author", author, "digest", e.Book.Digest())
 	return e, nil
 }
@@ -213,6 +219,12 @@ func (p *Processor) Publish(ctx context.Context, book *rules.Book, author string
 		}
 	}
 	return e, nil
+}
+
+// CheckHeld returns an ErrHeld if customers hold what a book does not declare:
+// then it cannot be published.
+func (p *Processor) CheckHeld(book *rules.Book) error {
+	return p.checkHeld(p.shelf.newest.Load().Book, book)
 }
 
 func (p *Processor) checkHeld(before, now *rules.Book) error {

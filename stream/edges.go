@@ -22,7 +22,7 @@ func (p *Processor) openDoor(ctx context.Context) error {
 	logs := make([]accept.Log, len(p.owners))
 	names := make([]string, len(p.owners))
 	for i, o := range p.owners {
-		logs[i], names[i] = o.events, o.events.Name()
+		logs[i], names[i] = countedLog{o}, o.events.Name()
 	}
 	p.gateway = accept.New(accept.Options{
 		Logs:        logs,
@@ -33,7 +33,7 @@ func (p *Processor) openDoor(ctx context.Context) error {
 		Halted:      p.closed,
 		Observe: accept.Observer{
 			Rejected: func(eventType string, _ charge.RejectReason) {
-				p.metrics.events.WithLabelValues(eventType, "rejected").Inc()
+				p.metrics.events.WithLabelValues(eventType, resultRejected).Inc()
 			},
 			Frame: func(_, _ int, took time.Duration) { p.metrics.stage("accept", took) },
 		},
@@ -42,6 +42,19 @@ func (p *Processor) openDoor(ctx context.Context) error {
 	var err error
 	p.byNATS, err = accept.ServeNATS(ctx, p.public, p.gateway)
 	return err
+}
+
+// countedLog is a partition's event log as the door sees it: it counts what was
+// accepted.
+type countedLog struct{ *owner }
+
+// Append appends a frame of events.
+func (l countedLog) Append(ctx context.Context, frame []byte, id string) (charge.Sequence, error) {
+	sequence, err := l.events.Append(ctx, frame, id)
+	if err == nil {
+		l.standing.accepted.Add(uint64(journal.EventsIn(frame)))
+	}
+	return sequence, err
 }
 
 // Gateway is where events enter, for ways in that others serve.

@@ -10,8 +10,10 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"recharged/rules"
 	"recharged/state/charge"
 	"recharged/state/money"
+	"recharged/stream/emit"
 	"recharged/stream/journal"
 )
 
@@ -42,7 +44,9 @@ type Metrics struct {
 const (
 	channelLabelsMax = 64
 	ruleLabelsMax    = 20_000
+	labelBytesMax    = 64
 	labelOther       = "other"
+	labelNone        = "none"
 )
 
 // latencyBuckets are the classic buckets, in seconds: fine where an event
@@ -75,7 +79,7 @@ func newMetrics(registry prometheus.Registerer) *Metrics {
 		charged:       counter("recharged_usage_charged_total", "Money charged for usage, in major units, by service.", "service"),
 		ruleResults:   counter("recharged_rule_results_total", "Verdicts on rules that matched: applied, or why they were passed over.", "rule", "result"),
 		ruleCredited:  counter("recharged_rule_credited_total", "What rules credited, in the balance's unit.", "rule", "balance"),
-		shortfall:     counter("recharged_shortfall_total", "Money that usage should have been charged and no balance covered, by service.", "service"),
+		shortfall:     counter("recharged_shortfall_total", "Money that should have been taken and no balance covered, by service; none: by an adjustment.", "service"),
 		notifications: counter("recharged_notifications_total", "Notifications by channel and result.", "channel", "result"),
 		alerts:        counter("recharged_alerts_total", "Alerts raised, by name and severity.", "name", "severity"),
 		parked:        counter("recharged_parked_total", "Events set aside, by reason.", "reason"),
@@ -96,9 +100,50 @@ func (m *Metrics) stage(name string, took time.Duration) {
 // commit counts what one commit did.
 func (m *Metrics) commit(c *journal.Commit) {
 	for i := range c.Outcomes {
-		m.outcome(&c.Outcomes[i])
+		if c.Outcomes[i].Type != charge.ExpiryType { // It is nobody's event.
+			m.outcome(&c.Outcomes[i])
+		}
 	}
 }
+
+// expect makes the series that a rulebook lets one expect, at zero: what is not
+// there cannot be alerted on, and a rate needs a beginning.
+func (m *Metrics) expect(book *rules.Book) {
+	for eventType := range book.Catalog().Types {
+		m.eventSeconds.WithLabelValues(eventType)
+		for _, result := range []string{charge.Applied.String(), charge.Duplicate.String(), charge.Parked.String(), resultRejected} {
+			m.events.WithLabelValues(eventType, result)
+		}
+	}
+	m.events.WithLabelValues("unknown", resultRejected)
+	for _, reason := range charge.ParkReasons() {
+		m.parked.WithLabelValues(string(reason))
+	}
+	for _, service := range book.Catalog().Services {
+		m.charged.WithLabelValues(service)
+		m.shortfall.WithLabelValues(service)
+	}
+	m.recharged.WithLabelValues(labelNone)
+	for _, r := range book.Rules() {
+		name := m.rules.of(r.Name)
+		for _, result := range []string{charge.RuleApplied.String(), charge.SkipLimit, charge.SkipGroup, charge.SkipError} {
+			m.ruleResults.WithLabelValues(name, result)
+		}
+		for _, balance := range r.Credits {
+			m.ruleCredited.WithLabelValues(name, balance)
+		}
+		for _, channel := range r.Channels {
+			m.notifications.WithLabelValues(channel, emit.ResultSent)
+			m.notifications.WithLabelValues(channel, emit.ResultFailed)
+		}
+		for _, severity := range r.Severities {
+			m.alerts.WithLabelValues(r.Name, severity)
+		}
+	}
+}
+
+// resultRejected is the result of an event that was refused at the door.
+const resultRejected = "rejected"
 
 func (m *Metrics) outcome(o *charge.Outcome) {
 	m.events.WithLabelValues(o.Type, o.Result.String()).Inc()
@@ -120,8 +165,8 @@ func (m *Metrics) outcome(o *charge.Outcome) {
 			m.ruleCredited.WithLabelValues(m.rules.of(p.Cause), p.Balance).Add(major(p.Unit, p.Amount))
 		}
 	}
-	if o.Shortfall > 0 && o.Type == charge.Usage {
-		m.shortfall.WithLabelValues(o.Service).Add(major(o.Money, o.Shortfall))
+	if o.Shortfall > 0 {
+		m.shortfall.WithLabelValues(orNone(o.Service)).Add(major(o.Money, o.Shortfall))
 	}
 	for i := range o.Rules {
 		r := &o.Rules[i]
@@ -137,6 +182,9 @@ func (m *Metrics) outcome(o *charge.Outcome) {
 func (m *Metrics) durable(c *journal.Commit, at time.Time) {
 	for i := range c.Outcomes {
 		o := &c.Outcomes[i]
+		if o.Type == charge.ExpiryType {
+			continue
+		}
 		m.eventSeconds.WithLabelValues(o.Type).Observe(max(0, at.Sub(o.Accepted.Time())).Seconds())
 	}
 }
@@ -164,7 +212,15 @@ func major(u money.Unit, a money.Amount) float64 {
 	return f
 }
 
-// labelBound lets the first values of a label through and calls the rest other.
+func orNone(value string) string {
+	if value == "" {
+		return labelNone
+	}
+	return value
+}
+
+// labelBound lets the first values of a label through and calls the rest other,
+// and so whatever is too long for a name or may be somebody's number.
 type labelBound struct {
 	max  int
 	mu   sync.RWMutex
@@ -173,7 +229,10 @@ type labelBound struct {
 
 func (b *labelBound) of(value string) string {
 	if value == "" {
-		return "none"
+		return labelNone
+	}
+	if len(value) > labelBytesMax || charge.HoldsNumber(value) {
+		return labelOther
 	}
 	b.mu.RLock()
 	known := b.seen[value]
@@ -231,6 +290,15 @@ func (g gauges) Collect(ch chan<- prometheus.Metric) {
 		gauge(descLagSeconds, s.LagTime.Seconds(), id)
 	}
 	parked, imbalance, customers := p.totals()
+	for _, reason := range charge.ParkReasons() {
+		parked[string(reason)] += 0
+	}
+	book, version := p.Book()
+	for _, b := range book.Plan().Balances {
+		if _, known := imbalance[b.Unit.Name]; !known {
+			imbalance[b.Unit.Name] = money.Sum{}
+		}
+	}
 	for _, reason := range slices.Sorted(maps.Keys(parked)) {
 		gauge(descParked, float64(parked[reason]), reason)
 	}
@@ -245,8 +313,6 @@ func (g gauges) Collect(ch chan<- prometheus.Metric) {
 	}
 	counter(usage.CacheHits, "hit")
 	counter(usage.CacheMisses, "miss")
-	if book, version := p.Book(); book != nil {
-		gauge(descRulebook, 1, strconv.FormatUint(version, 10), book.Digest())
-	}
+	gauge(descRulebook, 1, strconv.FormatUint(version, 10), book.Digest())
 	gauge(descBuild, 1, p.opts.Version, p.opts.Revision)
 }

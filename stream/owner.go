@@ -67,6 +67,7 @@ type standing struct {
 	health   atomic.Pointer[Health]
 	next     atomic.Uint64 // sequence of the first record not yet read to its end
 	events   atomic.Uint64 // events that ended, ever
+	accepted atomic.Uint64 // events that were accepted here, and those that had ended before
 	due      atomic.Int64  // next timer
 	clock    atomic.Int64  // the log's clock
 	rulebook atomic.Uint64
@@ -241,6 +242,7 @@ func (o *owner) openPartition(ctx context.Context) error {
 		return err
 	}
 	o.frame = nil
+	o.standing.accepted.CompareAndSwap(0, o.state.Tally().Events)
 	o.budget = min(turnBytesMax, o.payload/turnPayloadShare)
 	o.showStanding()
 	o.reader, err = o.events.Read(ctx, o.position.Next.Sequence)

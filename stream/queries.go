@@ -23,7 +23,8 @@ type Status struct {
 // PartitionStatus is how one partition is doing. Lag counts records of the event
 // log that have not taken effect, and is zero exactly when everything accepted
 // has. Applied counts events that ended since the first one ever; Accepted adds
-// those that are known to wait, at least one a record.
+// those that wait, where they were accepted by another process at least one a
+// record.
 type PartitionStatus struct {
 	ID       charge.Partition
 	State    State
@@ -76,7 +77,10 @@ func (o *owner) status(ctx context.Context) PartitionStatus {
 			s.LagTime = max(0, time.Since(oldest.Stamp.Time()))
 		}
 	}
-	s.Accepted = s.Applied + s.Lag
+	s.Accepted = max(s.Applied+s.Lag, o.standing.accepted.Load())
+	if s.Lag == 0 {
+		s.Accepted = s.Applied
+	}
 	return s
 }
 

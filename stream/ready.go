@@ -19,6 +19,7 @@ var (
 	errStarting = errors.New("starting: what was accepted before the restart is still taking effect")
 	errMute     = errors.New("nothing is published any more, restart the program")
 	errHalted   = errors.New("every partition is halted")
+	errBehind   = errors.New("behind: events wait longer than they should to take effect")
 )
 
 // Accepting returns nil, or why no events are accepted at all.
@@ -42,8 +43,8 @@ func (p *Processor) closed(id charge.Partition) error {
 	return nil
 }
 
-// Ready returns nil when events are accepted and everything accepted before the
-// start has taken effect, else why not. A partition that is halted does not make
+// Ready returns nil when events are accepted, everything accepted before the
+// start has taken effect, and what came since does so soon; else why not. A partition that is halted does not make
 // the others unready; all of them do.
 func (p *Processor) Ready() error {
 	if err := p.Accepting(); err != nil {
@@ -56,13 +57,16 @@ func (p *Processor) Ready() error {
 		return errMute
 	}
 	halted := 0
-	for _, o := range p.owners {
-		if o.standing.health.Load().State == Halted {
+	for _, s := range p.Status().Partitions {
+		if s.State == Halted {
 			halted++
 			continue
 		}
-		if err := p.closed(o.id); err != nil {
+		if err := p.closed(s.ID); err != nil {
 			return err
+		}
+		if s.LagTime > patience {
+			return fmt.Errorf("partition %d is %w", s.ID, errBehind)
 		}
 	}
 	if halted == len(p.owners) {

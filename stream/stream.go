@@ -78,6 +78,9 @@ type Options struct {
 	// accepted; default 3 % of it, 32 MiB to 1 GiB.
 	DiskReserveBytes uint64
 
+	// Waiting is told why the start has to wait, and nil when it goes on; nil: nobody is.
+	Waiting func(reason error)
+
 	Version, Revision string // of this program
 	Registry          *prometheus.Registry
 	Logger            *slog.Logger
@@ -181,6 +184,10 @@ func (p *Processor) openDisk(ctx context.Context) error {
 		return fmt.Errorf("make data directory: %w", err)
 	}
 	p.disk = newDiskGuard(p.opts.Dir, p.opts.DiskReserveBytes, p.logger)
+	if full := p.disk.full(); full != nil && p.opts.Waiting != nil {
+		p.opts.Waiting(full)
+		defer p.opts.Waiting(nil)
+	}
 	if err := p.disk.waitForRoom(ctx); err != nil {
 		return err
 	}

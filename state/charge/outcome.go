@@ -33,6 +33,11 @@ const (
 	UnfitAmount    ParkReason = "bad_amount"  // the book in force cannot count the event's amount, for example because its balance's unit has fewer digits
 )
 
+// ParkReasons returns all of them.
+func ParkReasons() []ParkReason {
+	return []ParkReason{TooLate, FromTheFuture, IDConflict, Overflow, UnknownBalance, UnfitAmount, Unsupported}
+}
+
 // Account is the other side of a posting: whose money it was, or becomes.
 type Account string
 

@@ -79,6 +79,14 @@ func (f *Frame) Append(dst []byte) []byte {
 	return dst
 }
 
+// EventsIn returns how many events a frame holds, without decoding them.
+func EventsIn(frame []byte) int {
+	if len(frame) < frameHeaderBytes || FrameKind(frame[1]) != FrameEvents {
+		return 0
+	}
+	return int(binary.BigEndian.Uint32(frame[2:]))
+}
+
 // DecodeFrame decodes one record of the event log. The frame's Source is a part
 // of data.
 func DecodeFrame(data []byte) (Frame, error) {

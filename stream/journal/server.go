@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/tls"
 	"errors"
@@ -15,6 +16,9 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"golang.org/x/time/rate"
+
+	"recharged/state/charge"
 )
 
 const (
@@ -130,7 +134,7 @@ func (s *Server) start() error {
 	if err != nil {
 		return err
 	}
-	ns.SetLoggerV2(serverLog{s.opts.Logger}, false, false, false)
+	ns.SetLoggerV2(serverLog{s.opts.Logger, rate.NewLimiter(serverLinesPerSecond, serverLinesBurst)}, false, false, false)
 	s.guard.use(ns)
 	ns.Start()
 	if !ns.ReadyForConnections(readyWithin) || !ns.JetStreamEnabled() {
@@ -235,21 +239,36 @@ func (s *Server) Shutdown() {
 	ns.WaitForShutdown()
 }
 
-// serverLog passes what the server has to say to a slog.Logger, from warnings up.
-type serverLog struct{ logger *slog.Logger }
+// serverLog passes what the server has to say to a slog.Logger, from warnings
+// up. Some of it quotes clients, who are kept from filling the log and from
+// writing anybody's number into it.
+type serverLog struct {
+	logger *slog.Logger
+	limit  *rate.Limiter
+}
+
+// Bounds of what the server may have logged.
+const (
+	serverLinesPerSecond = 1
+	serverLinesBurst     = 20
+)
+
+func (l serverLog) write(level slog.Level, format string, v []any) {
+	message := charge.Mask(fmt.Sprintf(format, v...))
+	if strings.Contains(message, "Violation") {
+		level = slog.LevelWarn // A client's fault, not ours.
+	}
+	if l.limit.Allow() {
+		l.logger.Log(context.Background(), level, "nats server", "message", message)
+	}
+}
 
 func (l serverLog) Noticef(string, ...any) {}
 func (l serverLog) Debugf(string, ...any)  {}
 func (l serverLog) Tracef(string, ...any)  {}
 
-func (l serverLog) Warnf(format string, v ...any) {
-	l.logger.Warn("nats server", "message", fmt.Sprintf(format, v...))
-}
+func (l serverLog) Warnf(format string, v ...any) { l.write(slog.LevelWarn, format, v) }
 
-func (l serverLog) Errorf(format string, v ...any) {
-	l.logger.Error("nats server", "message", fmt.Sprintf(format, v...))
-}
+func (l serverLog) Errorf(format string, v ...any) { l.write(slog.LevelError, format, v) }
 
-func (l serverLog) Fatalf(format string, v ...any) {
-	l.logger.Error("nats server", "message", fmt.Sprintf(format, v...), "fatal", true)
-}
+func (l serverLog) Fatalf(format string, v ...any) { l.write(slog.LevelError, format, v) }
