@@ -88,12 +88,23 @@ type Discontinuity struct {
 }
 
 const (
-	adviceRestore = "restore the log from a backup or re-anchor explicitly; nothing was changed"
-	adviceMissing = "find out which server and store directory this is; restore the log from a backup or re-anchor explicitly; nothing was changed"
+	adviceRestore = "nothing was changed; stop the program and put back a copy of the logs that is at least as new as the state"
+	adviceMissing = "nothing was changed; find out whether this is the right server and directory, else put back a copy of the logs that is at least as new as the state"
 )
 
+// happened says what became of a log, by the kind of break.
+var happened = map[Break]string{
+	Missing:    "is missing",
+	Recreated:  "was deleted and created anew",
+	RolledBack: "was rolled back: it ends before what was read of it",
+	Trimmed:    "lost records at its beginning that were not read yet",
+	Rewritten:  "was rewritten: it holds another record than the one that was read",
+	Lost:       "lost records",
+	Gap:        "skips a record",
+}
+
 func (d *Discontinuity) Error() string {
-	return fmt.Sprintf("log %s is %s: known: %s; found: %s; %s", d.Log, d.Kind, d.Known, d.Found, d.Advice)
+	return fmt.Sprintf("log %s %s (known: %s; found: %s); %s", d.Log, happened[d.Kind], d.Known, d.Found, d.Advice)
 }
 
 func (l *Log) broken(kind Break, known, found string) *Discontinuity {
@@ -113,7 +124,11 @@ func (a Anchor) String() string {
 	if a.Sequence == 0 {
 		return "nothing read yet of the log created " + describe(a.Created)
 	}
-	return fmt.Sprintf("record %d of %s with hash %x in the log created %s", a.Sequence, describe(a.Stamp), a.Hash[:6], describe(a.Created))
+	stamp := ""
+	if a.Stamp != 0 {
+		stamp = ", written " + describe(a.Stamp)
+	}
+	return fmt.Sprintf("record %d with hash %x%s, in a log created %s", a.Sequence, a.Hash[:6], stamp, describe(a.Created))
 }
 
 func describe(i charge.Instant) string {
