@@ -118,7 +118,8 @@ type Sequence uint64
 type Instant int64
 
 // InstantOf returns t, or false if t lies outside the years 1971 to 2261 of UTC:
-// what 64 bits hold, and well away from zero.
+// what 64 bits hold, and well away from zero. It is for clocks and rulebooks,
+// where any other time is a mistake.
 func InstantOf(t time.Time) (Instant, bool) {
 	if y := t.UTC().Year(); y < 1971 || y > 2261 {
 		return 0, false
@@ -126,19 +127,49 @@ func InstantOf(t time.Time) (Instant, bool) {
 	return Instant(t.UnixNano()), true
 }
 
+// NearestInstant returns the instant nearest to t: what 64 bits cannot hold is
+// the first or the last one, in the years 1677 and 2262, and 1970 itself, whose
+// zero means no time, is one nanosecond later.
+func NearestInstant(t time.Time) Instant {
+	switch first, last := Instant(math.MinInt64), Instant(math.MaxInt64); {
+	case t.Before(first.Time()):
+		return first
+	case t.After(last.Time()):
+		return last
+	}
+	if nanos := t.UnixNano(); nanos != 0 {
+		return Instant(nanos)
+	}
+	return 1
+}
+
 // Time returns the instant in UTC.
 func (i Instant) Time() time.Time { return time.Unix(0, int64(i)).UTC() }
 
-// Add returns the instant d later; it saturates at the end of time.
+// Add returns the instant d later; it saturates at both ends of time.
 func (i Instant) Add(d time.Duration) Instant {
-	if d > 0 && int64(i) > math.MaxInt64-int64(d) {
+	switch sum := i + Instant(d); {
+	case d > 0 && sum < i:
 		return math.MaxInt64
+	case d < 0 && sum > i:
+		return math.MinInt64
+	default:
+		return sum
 	}
-	return i + Instant(d)
 }
 
-// Sub returns how much later i is than j.
-func (i Instant) Sub(j Instant) time.Duration { return time.Duration(i - j) }
+// Sub returns how much later i is than j; it saturates at what a duration holds,
+// 292 years.
+func (i Instant) Sub(j Instant) time.Duration {
+	switch difference := i - j; {
+	case i > j && difference < 0:
+		return math.MaxInt64
+	case i < j && difference > 0:
+		return math.MinInt64
+	default:
+		return time.Duration(difference)
+	}
+}
 
 // MarshalText writes RFC 3339 in UTC with as many digits of the second as there are.
 func (i Instant) MarshalText() ([]byte, error) {

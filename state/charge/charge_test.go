@@ -53,8 +53,35 @@ func TestInstantOf(t *testing.T) {
 			t.Errorf("InstantOf(%s) = %v, %v", text, i.Time(), got)
 		}
 	}
-	if end := charge.Instant(math.MaxInt64 - 5).Add(6); end != math.MaxInt64 {
+}
+
+func TestNearestInstant(t *testing.T) {
+	for text, want := range map[string]string{
+		"2026-11-21T11:00:00.5+01:00": "2026-11-21T10:00:00.5Z", "1970-01-01T00:00:00Z": "1970-01-01T00:00:00.000000001Z",
+		"1969-12-31T23:59:59Z": "1969-12-31T23:59:59Z", "0001-01-01T00:00:00Z": "1677-09-21T00:12:43.145224192Z",
+		"1677-09-21T00:12:43.145224192Z": "1677-09-21T00:12:43.145224192Z", "2262-04-11T23:47:16.854775807Z": "2262-04-11T23:47:16.854775807Z",
+		"2262-04-11T23:47:16.854775808Z": "2262-04-11T23:47:16.854775807Z", "9999-12-31T23:59:59-23:59": "2262-04-11T23:47:16.854775807Z",
+	} {
+		at, err := time.Parse(time.RFC3339, text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := charge.NearestInstant(at).MarshalText(); err != nil || string(got) != want {
+			t.Errorf("NearestInstant(%s) = %s, %v, want %s", text, got, err, want)
+		}
+	}
+}
+
+func TestInstantsSaturate(t *testing.T) {
+	const first, last = charge.Instant(math.MinInt64), charge.Instant(math.MaxInt64)
+	if end := (last - 5).Add(6); end != last {
 		t.Errorf("the end of time is exceeded: %d", end)
+	}
+	if begin := (first + 5).Add(-6); begin != first {
+		t.Errorf("time begins too early: %d", begin)
+	}
+	if up, down, near := last.Sub(-1), first.Sub(1), last.Sub(last-7); up != math.MaxInt64 || down != math.MinInt64 || near != 7 {
+		t.Errorf("differences %d, %d, %d", up, down, near)
 	}
 }
 

@@ -16,10 +16,9 @@ import (
 const (
 	idCharactersMax        = 128
 	sourceBytesMax         = 1024
-	textBytesMax           = 1024
-	commentBytesMax        = 4096
-	listEntriesMax         = 64
-	attributesMax          = 64
+	textBytesMax           = 4096
+	listEntriesMax         = 256
+	attributesMax          = 256
 	attributeCharactersMax = 64
 )
 
@@ -52,9 +51,9 @@ func (f *faults) absent(spec *FieldSpec) {
 }
 
 // expect adds a fault unless the value is of that kind.
-func (f *faults) expect(v Value, field, what string, kind Kind) bool {
+func (f *faults) expect(v Value, field string, reason RejectReason, what string, kind Kind) bool {
 	if v.Kind != kind {
-		f.addData(Malformed, field, "must be %s", what)
+		f.addData(reason, field, "must be %s", what)
 	}
 	return v.Kind == kind
 }
@@ -194,28 +193,28 @@ func (c *Catalog) checkField(e *Event, spec *FieldSpec, v Value, f *faults) {
 	case TextField:
 		checkText(v, field, f)
 	case CurrencyField:
-		if checkText(v, field, f); v.Text != c.Currency.Name {
+		if v.Kind != Text || v.Text != c.Currency.Name {
 			f.addData(BadCurrency, field, "must be %s, the rulebook's currency, or absent; this is %s", c.Currency.Name, quote(v.Text))
 		}
 	case ServiceField:
-		if checkText(v, field, f); !slices.Contains(c.Services, v.Text) {
+		if v.Kind != Text || !slices.Contains(c.Services, v.Text) {
 			f.addData(UnknownService, field, "the rulebook does not know the service %s%s", quote(v.Text), suggest(v.Text, c.Services))
 		}
 	case MoneyField:
 		c.checkMoney(spec, v, field, f)
 	case CountField:
-		if !f.expect(v, field, "a whole number", Number) || v.Scale != 0 || v.Bits < spec.Min ||
+		if !f.expect(v, field, Malformed, "a whole number", Number) || v.Scale != 0 || v.Bits < spec.Min ||
 			spec.Max != 0 && v.Bits > spec.Max || !money.Amount(v.Bits).Valid() {
 			f.addData(Malformed, field, "must be a whole number %s", bounds(spec))
 		}
 	case NumberField:
-		f.expect(v, field, "a number", Number)
+		f.expect(v, field, Malformed, "a number", Number)
 	case SignedField:
 		c.checkSigned(e, v, field, f)
 	case BoolField:
-		f.expect(v, field, "true or false", Bool)
+		f.expect(v, field, Malformed, "true or false", Bool)
 	case TimeField:
-		if f.expect(v, field, "a time", Time) {
+		if f.expect(v, field, BadTime, "a time", Time) {
 			checkTime(Instant(v.Bits), "data."+field, f)
 		}
 	case ListField:
@@ -233,14 +232,10 @@ func bounds(spec *FieldSpec) string {
 }
 
 func checkText(v Value, field string, f *faults) {
-	bytesMax := textBytesMax
-	if field == "comment" {
-		bytesMax = commentBytesMax
-	}
 	switch {
-	case !f.expect(v, field, "a string", Text):
-	case len(v.Text) > bytesMax:
-		f.addData(Malformed, field, "must have at most %d bytes, this has %d", bytesMax, len(v.Text))
+	case !f.expect(v, field, Malformed, "a string", Text):
+	case len(v.Text) > textBytesMax:
+		f.addData(Malformed, field, "must have at most %d bytes, this has %d", textBytesMax, len(v.Text))
 	case !utf8.ValidString(v.Text):
 		f.addData(Malformed, field, "must be UTF-8")
 	}
@@ -249,7 +244,7 @@ func checkText(v Value, field string, f *faults) {
 func (c *Catalog) checkMoney(spec *FieldSpec, v Value, field string, f *faults) {
 	amount := money.Amount(v.Bits)
 	switch {
-	case !f.expect(v, field, "an amount", Number):
+	case !f.expect(v, field, BadAmount, "an amount", Number):
 	case int(v.Scale) != c.Currency.Digits || !amount.Valid():
 		f.addData(BadAmount, field, "must be an amount of %s: %s", c.Currency.Name, money.ErrRange)
 	case spec.Positive && amount <= 0:
@@ -262,7 +257,7 @@ func (c *Catalog) checkMoney(spec *FieldSpec, v Value, field string, f *faults) 
 // checkSigned checks an amount in the unit of the event's balance. A balance
 // that the rulebook does not know is no fault here: the event is parked later.
 func (c *Catalog) checkSigned(e *Event, v Value, field string, f *faults) {
-	if !f.expect(v, field, "a number", Number) {
+	if !f.expect(v, field, BadAmount, "an amount", Number) {
 		return
 	}
 	if v.Bits == 0 {
@@ -279,7 +274,7 @@ func (c *Catalog) checkSigned(e *Event, v Value, field string, f *faults) {
 }
 
 func checkList(v Value, field string, f *faults) {
-	if !f.expect(v, field, "a list of strings", List) {
+	if !f.expect(v, field, Malformed, "a list of strings", List) {
 		return
 	}
 	if len(v.List) > listEntriesMax {
@@ -291,7 +286,7 @@ func checkList(v Value, field string, f *faults) {
 }
 
 func checkAttributes(v Value, field string, f *faults) {
-	if !f.expect(v, field, "an object", Object) {
+	if !f.expect(v, field, Malformed, "an object", Object) {
 		return
 	}
 	if len(v.Fields) > attributesMax {
@@ -302,7 +297,7 @@ func checkAttributes(v Value, field string, f *faults) {
 		name := func() string { return field + "." + clip(a.Name) }
 		switch {
 		case !isAttributeName(a.Name):
-			f.addData(Malformed, name(), "an attribute's name must have 1 to %d letters, digits or underscores and not begin with a digit",
+			f.addData(Malformed, name(), "an attribute's name must have 1 to %d printable characters, no space first or last",
 				attributeCharactersMax)
 		case i > 0 && v.Fields[i-1].Name >= a.Name:
 			f.addData(Malformed, name(), "is there twice")
@@ -323,10 +318,8 @@ func checkAttributes(v Value, field string, f *faults) {
 const attributeKinds = "must be a string, a number, true, false or a list of strings"
 
 func isAttributeName(name string) bool {
-	for i := range len(name) {
-		if b := name[i]; !isLetter(b) && b != '_' && (i == 0 || !isDigit(b)) {
-			return false
-		}
-	}
-	return 1 <= len(name) && len(name) <= attributeCharactersMax
+	unprintable := func(r rune) bool { return !unicode.IsPrint(r) }
+	n := utf8.RuneCountInString(name)
+	return 1 <= n && n <= attributeCharactersMax && utf8.ValidString(name) &&
+		!strings.ContainsFunc(name, unprintable) && strings.TrimSpace(name) == name
 }

@@ -85,7 +85,7 @@ func NewDecoder(c *Catalog) *Decoder {
 // event has what could be read of its id, source and type.
 func (d *Decoder) Event(data []byte) (Event, *Rejection) {
 	if len(data) > EventBytesMax {
-		return Event{}, tooLarge(len(data))
+		return Event{ID: d.earlyID(data)}, tooLarge(len(data))
 	}
 	d.begin(string(data), data)
 	dataKind, err := d.readEnvelope()
@@ -241,22 +241,48 @@ func (d *Decoder) attribute(m *member, f *faults) {
 	case slot == nil:
 		d.extra.attribute(m.name, d.text[m.start:m.end], f)
 	case kind != '"':
-		f.add(Malformed, m.name, "must be a JSON string")
+		*slot = attribute{set: true} // It is there, so it is not missing.
+		f.add(attributeFault(m.name), m.name, "must be a JSON string")
 	default:
 		*slot = attribute{d.unquote(m.start, m.end), true}
 	}
 }
 
+// attributeFault returns the reason that is given when an attribute is not of
+// its type: its own, if it has one.
+func attributeFault(name string) RejectReason {
+	switch name {
+	case "subject":
+		return BadSubject
+	case "time":
+		return BadTime
+	}
+	return Malformed
+}
+
 // unreadable returns the rejection of an event that is no JSON object, with its
 // id if that was read before the fault.
 func (d *Decoder) unreadable(err error) (Event, *Rejection) {
-	var e Event
+	return Event{ID: d.idSoFar()}, &Rejection{Reason: Malformed, Detail: "this is not valid JSON, or not one event: " + syntaxDetail(err)}
+}
+
+// earlyID returns the id of an event that is too large, if it comes so early in
+// it that an event of the full size would have it; else "".
+func (d *Decoder) earlyID(data []byte) string {
+	data = data[:min(len(data), EventBytesMax)]
+	d.begin(string(data), data)
+	_, _ = d.readEnvelope() // It breaks off, at the latest where the data is cut.
+	return d.idSoFar()
+}
+
+// idSoFar returns the id among the attributes that were read, or "".
+func (d *Decoder) idSoFar() string {
 	for _, m := range d.attributes {
 		if m.name == "id" && d.text[m.start] == '"' {
-			e.ID = d.unquote(m.start, m.end)
+			return d.unquote(m.start, m.end)
 		}
 	}
-	return e, &Rejection{Reason: Malformed, Detail: "this is not valid JSON, or not one event: " + syntaxDetail(err)}
+	return ""
 }
 
 // syntaxDetail says what is wrong with a JSON text, without its reader's name.
@@ -291,7 +317,6 @@ func (d *Decoder) identify(f *faults) (Event, *Schema) {
 	switch {
 	case v.at != 0:
 		e.Time = v.at
-		checkTime(v.at, "time", f)
 	case v.time.set:
 		e.Time = parseTime(v.time.text, "time", f)
 	}
@@ -308,17 +333,17 @@ func isJSON(contentType string) bool {
 	return strings.EqualFold(strings.TrimSpace(media), "application/json")
 }
 
+// parseTime reads any time of RFC 3339, of whatever year: whether an event comes
+// too late is not for the door to say. A time that no Instant holds becomes the
+// nearest one. A leap second is refused, as no clock of ours has one.
 func parseTime(text, field string, f *faults) Instant {
-	t, err := time.Parse(time.RFC3339Nano, text)
-	if err != nil || !looksLikeRFC3339(text) {
+	upper := strings.ToUpper(text) // RFC 3339 allows t and z, the parser does not.
+	t, err := time.Parse(time.RFC3339Nano, upper)
+	if err != nil || !looksLikeRFC3339(upper) {
 		f.add(BadTime, field, "must be a time of RFC 3339 such as 2026-11-21T10:00:00Z, this is %s", quote(text))
 		return 0
 	}
-	i, ok := InstantOf(t)
-	if !ok {
-		f.add(BadTime, field, "must lie in the years 1971 to 2261, this is %s", quote(text))
-	}
-	return i
+	return NearestInstant(t)
 }
 
 // looksLikeRFC3339 refuses what time.Parse lets pass: hours of one digit,
@@ -333,8 +358,8 @@ func looksLikeRFC3339(text string) bool {
 }
 
 func checkTime(i Instant, field string, f *faults) {
-	if _, ok := InstantOf(i.Time()); !ok {
-		f.add(BadTime, field, "must lie in the years 1971 to 2261, this is %s", i.Time().Format(time.RFC3339))
+	if i == 0 {
+		f.add(BadTime, field, "must be a time, zero is none")
 	}
 }
 
@@ -454,10 +479,10 @@ func (d *Decoder) Lines(r io.Reader, each func(index int, e Event, r *Rejection)
 		line, err := d.lines.ReadSlice('\n')
 		size := len(line)
 		if err == bufio.ErrBufferFull {
+			e := Event{ID: d.earlyID(line)}
 			var rest int
 			rest, err = d.skipLine()
-			size += rest
-			each(index, Event{}, tooLarge(size))
+			each(index, e, tooLarge(size+rest))
 			index++
 		} else if line = bytes.TrimSpace(line); len(line) > 0 && (err == nil || err == io.EOF) {
 			e, rejection := d.Event(line)

@@ -58,11 +58,11 @@ const (
 	TextField       FieldKind = iota + 1 // a string
 	MoneyField                           // money, stored as a Number whose coefficient is in minor units and whose scale is the currency's digits
 	CountField                           // an integer of scale 0
-	NumberField                          // any decimal
+	NumberField                          // any decimal; an exponent is written out, and digits of the fraction beyond what money.Decimal holds are cut off
 	BoolField                            // true or false
-	TimeField                            // RFC 3339
+	TimeField                            // RFC 3339; what no Instant holds becomes the nearest one
 	ListField                            // a list of strings
-	AttributesField                      // an object of attribute → string, number, boolean or list of strings
+	AttributesField                      // an object of attribute → string, number (as NumberField), boolean or list of strings
 	CurrencyField                        // text that must be the rulebook's currency
 	ServiceField                         // text that must be a declared service
 	SignedField                          // a signed decimal, read in the unit of the event's balance when it takes effect
@@ -113,6 +113,7 @@ func BuiltinSchemas() []*Schema {
 			{Name: "service", Kind: ServiceField, Required: true},
 			{Name: "units", Kind: CountField, Required: true},
 			{Name: "charge", Kind: MoneyField},
+			{Name: "currency", Kind: CurrencyField},
 			{Name: "ref", Kind: TextField},
 			{Name: "peer", Kind: TextField},
 			{Name: "cell", Kind: TextField},

@@ -2,6 +2,7 @@ package charge
 
 import (
 	"bytes"
+	"errors"
 	"slices"
 	"strings"
 
@@ -19,7 +20,7 @@ func (d *Decoder) fields(e *Event, schema *Schema, f *faults) {
 			f.absent(spec)
 			continue
 		}
-		if v, ok := d.catalog.read(spec, d.value(m, spec, f), f); ok {
+		if v, ok := d.catalog.read(e, spec, d.value(m, spec, f), f); ok {
 			e.Fields = append(e.Fields, Field{spec.Name, v})
 		}
 	}
@@ -112,29 +113,30 @@ func (d *Decoder) enter(m *member) {
 }
 
 // read makes of a value as it was sent the value that the schema wants; any
-// fault is added to f.
-func (c *Catalog) read(spec *FieldSpec, v Value, f *faults) (Value, bool) {
+// fault is added to f. The event has the fields before this one.
+func (c *Catalog) read(e *Event, spec *FieldSpec, v Value, f *faults) (Value, bool) {
 	field := spec.Name
 	switch spec.Kind {
-	case TextField, CurrencyField, ServiceField:
-		return v, f.expect(v, field, "a string", Text)
+	case TextField:
+		return v, f.expect(v, field, Malformed, "a string", Text)
+	case CurrencyField:
+		return v, f.expect(v, field, BadCurrency, "a string", Text)
+	case ServiceField:
+		return v, f.expect(v, field, UnknownService, "a string", Text)
 	case BoolField:
-		return v, f.expect(v, field, "true or false", Bool)
+		return v, f.expect(v, field, Malformed, "true or false", Bool)
 	case ListField:
-		return v, f.expect(v, field, "a list of strings", List)
+		return v, f.expect(v, field, Malformed, "a list of strings", List)
 	case MoneyField:
 		return c.readMoney(v, field, f)
 	case CountField:
 		return readCount(v, field, f)
 	case NumberField:
-		return readNumber(v, field, Malformed, f)
+		return readNumber(v, field, f)
 	case SignedField:
-		if v.Kind == Text {
-			v.Kind = Number
-		}
-		return readNumber(v, field, BadAmount, f)
+		return c.readSigned(e, v, field, f)
 	case TimeField:
-		if v.Kind == Time || !f.expect(v, field, "a time of RFC 3339, as a string", Text) {
+		if v.Kind == Time || !f.expect(v, field, BadTime, "a time of RFC 3339, as a string", Text) {
 			return v, v.Kind == Time
 		}
 		i := parseTime(v.Text, "data."+field, f)
@@ -145,20 +147,35 @@ func (c *Catalog) read(spec *FieldSpec, v Value, f *faults) (Value, bool) {
 	return v, false
 }
 
-// decimal returns the exact value of a Number as it was sent.
+// decimal returns the exact value of a Number, or of a Text, as it was sent.
 func decimal(v Value) (money.Decimal, error) {
-	if v.Text != "" {
+	if v.Kind == Text || v.Text != "" {
 		return money.ParseDecimal(v.Text)
 	}
 	return v.Decimal(), nil
 }
 
+// isFiner reports whether a number was sent with more digits after the point
+// than the unit has, even if they are zeros: who writes 350.500 means another
+// currency.
+func isFiner(v Value, unit money.Unit) bool {
+	_, fraction, _ := strings.Cut(v.Text, ".")
+	return len(fraction) > unit.Digits
+}
+
 // readMoney reads an amount of the currency, sent as a number or as a string.
 func (c *Catalog) readMoney(v Value, field string, f *faults) (Value, bool) {
-	if v.Kind != Text && !f.expect(v, field, "an amount, as a number or a string", Number) {
+	if v.Kind != Text && !f.expect(v, field, BadAmount, "an amount, as a number or a string", Number) {
 		return v, false
 	}
-	amount, err := c.minor(v)
+	var amount money.Amount
+	number, err := decimal(v)
+	if err == nil {
+		amount, err = number.Minor(c.Currency.Digits)
+	}
+	if err == nil && isFiner(v, c.Currency) {
+		err = money.ErrDigits
+	}
 	if err != nil {
 		f.addData(BadAmount, field, "must be a plain decimal amount of %s with at most %d digits after the point: %s",
 			c.Currency.Name, c.Currency.Digits, amountFault(err))
@@ -167,15 +184,28 @@ func (c *Catalog) readMoney(v Value, field string, f *faults) (Value, bool) {
 	return NumberValue(c.Currency.Decimal(amount)), true
 }
 
-func (c *Catalog) minor(v Value) (money.Amount, error) {
-	if v.Kind == Text || v.Text != "" {
-		return c.Currency.Parse(v.Text)
+// readSigned reads an amount in the unit of the event's balance, sent as a number
+// or as a string. The unit of a balance that the rulebook does not know is not
+// known either: the event is parked later.
+func (c *Catalog) readSigned(e *Event, v Value, field string, f *faults) (Value, bool) {
+	if v.Kind != Text && !f.expect(v, field, BadAmount, "an amount, as a number or a string", Number) {
+		return v, false
 	}
-	return v.Decimal().Minor(c.Currency.Digits)
+	number, err := decimal(v)
+	if err != nil {
+		f.addData(BadAmount, field, "must be a plain decimal number: %s", amountFault(err))
+		return v, false
+	}
+	unit, known := c.Balances[e.Text("balance")]
+	if known && isFiner(v, unit) {
+		f.addData(BadAmount, field, "must have at most %d digits after the point, in %s: %s", unit.Digits, unit.Name, money.ErrDigits)
+		return v, false
+	}
+	return NumberValue(number), true
 }
 
 func readCount(v Value, field string, f *faults) (Value, bool) {
-	if !f.expect(v, field, "a whole number", Number) {
+	if !f.expect(v, field, Malformed, "a whole number", Number) {
 		return v, false
 	}
 	var n money.Amount
@@ -183,26 +213,31 @@ func readCount(v Value, field string, f *faults) (Value, bool) {
 	if err == nil {
 		n, err = number.Minor(0)
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, money.ErrRange):
+		f.addData(Malformed, field, "must be a whole number: beyond ±%d", money.AmountMax)
+	case err != nil:
 		f.addData(Malformed, field, "must be a whole number: %s", amountFault(err))
 	}
 	return NumberValue(money.Int(int64(n))), err == nil
 }
 
-func readNumber(v Value, field string, reason RejectReason, f *faults) (Value, bool) {
-	if !f.expect(v, field, "a number", Number) {
-		return v, false
+// readNumber reads any number that is no amount, also with an exponent; digits
+// of a fraction that money.Decimal does not hold are cut off.
+func readNumber(v Value, field string, f *faults) (Value, bool) {
+	if !f.expect(v, field, Malformed, "a number", Number) || v.Text == "" {
+		return v, v.Kind == Number
 	}
-	number, err := decimal(v)
+	number, err := money.ParseNumber(v.Text)
 	if err != nil {
-		f.addData(reason, field, "must be a plain decimal number: %s", amountFault(err))
+		f.addData(Malformed, field, "must be a decimal number: %s", amountFault(err))
 	}
 	return NumberValue(number), err == nil
 }
 
 // readAttributes reads the values of attributes and sorts them by name.
 func readAttributes(v Value, field string, f *faults) (Value, bool) {
-	if !f.expect(v, field, "an object of attribute names and values", Object) {
+	if !f.expect(v, field, Malformed, "an object of attribute names and values", Object) {
 		return v, false
 	}
 	ok := true
@@ -211,7 +246,7 @@ func readAttributes(v Value, field string, f *faults) (Value, bool) {
 		switch a.Value.Kind {
 		case Text, Bool, List:
 		case Number:
-			value, valid := readNumber(a.Value, field+"."+clip(a.Name), Malformed, f)
+			value, valid := readNumber(a.Value, field+"."+clip(a.Name), f)
 			a.Value, ok = value, ok && valid
 		default:
 			f.addData(Malformed, field+"."+clip(a.Name), "%s", attributeKinds+"; to remove an attribute, list its name in data.unset")

@@ -103,6 +103,19 @@ func (d *Decoder) Protobuf(data []byte, each func(index int, e Event, r *Rejecti
 	return nil
 }
 
+// IsProtobuf reports whether data is an EventBatch by its look: nothing but
+// events, each as long as it says. An empty one is not.
+func IsProtobuf(data []byte) bool {
+	for at := 0; at < len(data); {
+		w, next, err := nextWire(data, at, len(data))
+		if err != nil || w.number != batchEvents || w.kind != protowire.BytesType {
+			return false
+		}
+		at = next
+	}
+	return len(data) > 0
+}
+
 func protobufDetail(err error) string {
 	if errors.Is(err, errNotUTF8) || errors.Is(err, errWireType) || errors.Is(err, errFieldCount) {
 		return err.Error()
@@ -355,7 +368,7 @@ func (d *Decoder) wireFields(e *Event, schema *Schema, fields []Field, f *faults
 			f.absent(spec)
 			continue
 		}
-		if v, ok := d.catalog.read(spec, fields[k].Value, f); ok {
+		if v, ok := d.catalog.read(e, spec, fields[k].Value, f); ok {
 			e.Fields = append(e.Fields, Field{spec.Name, v})
 		}
 	}
@@ -370,7 +383,7 @@ func (d *Decoder) unknownWireField(field *Field, f *faults) {
 	v, ok := field.Value, true
 	switch v.Kind {
 	case Number:
-		v, ok = readNumber(v, field.Name, Malformed, f)
+		v, ok = readNumber(v, field.Name, f)
 	case Object:
 		v, ok = readAttributes(v, field.Name, f)
 	}

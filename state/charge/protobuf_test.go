@@ -73,12 +73,14 @@ func TestProtobufByHand(t *testing.T) {
 		"an exponent":               {message(text(6, text(1, "amount")+text(5, "1e3"))), "e1!bad_amount"},
 		"nothing paid":              {message(text(6, text(1, "amount")+integer(4, 0))), "e1!bad_amount"},
 		"too much paid":             {message(text(6, text(1, "amount")+integer(4, protowire.EncodeZigZag(1<<62)))), "e1!bad_amount"},
-		"an amount as a truth":      {message(text(6, text(1, "amount")+integer(3, 1))), "e1!malformed"},
-		"an amount without value":   {message(text(6, text(1, "amount"))), "e1!malformed"},
+		"an amount as a truth":      {message(text(6, text(1, "amount")+integer(3, 1))), "e1!bad_amount"},
+		"an amount without value":   {message(text(6, text(1, "amount"))), "e1!bad_amount"},
 		"an amount of a wrong kind": {message(text(6, text(1, "amount")+integer(5, 1))), "e1!malformed"},
 		"an amount twice":           {message(amount, amount), "e1!malformed"},
 		"a name of no UTF-8":        {message(amount, text(6, text(1, "\xff")+text(2, "x"))), "e1!malformed"},
-		"a time long ago":           {strings.Replace(message(amount), fixed(5, uint64(instant("2026-11-21T10:00:00Z"))), fixed(5, 1), 1), "e1!bad_time"},
+		"a time long ago":           {strings.Replace(message(amount), fixed(5, uint64(instant("2026-11-21T10:00:00Z"))), fixed(5, 1), 1), "e1"},
+		"no time":                   {strings.Replace(message(amount), fixed(5, uint64(instant("2026-11-21T10:00:00Z"))), fixed(5, 0), 1), "e1!missing_attribute"},
+		"a zero too many":           {message(text(6, text(1, "amount")+text(5, "350.500"))), "e1!bad_amount"},
 		"a time as a number":        {message(amount, integer(5, 1)), "e1!malformed"},
 		"objects in objects":        {message(amount, nested), "e1!malformed"},
 		"257 fields":                {message(strings.Repeat(channel, 129)), "e1!malformed"},
@@ -137,6 +139,18 @@ func TestProtobufBrokenBatch(t *testing.T) {
 		h.want(test.want)
 		if (r == nil) != (test.fault == "") || r != nil && (r.Reason != charge.Malformed || !strings.Contains(r.Detail, test.fault)) {
 			t.Errorf("%s: fault %v, want %q", name, r, test.fault)
+		}
+	}
+}
+
+func TestIsProtobuf(t *testing.T) {
+	event := text(1, message())
+	for batch, want := range map[string]bool{
+		event: true, event + event: true, text(1, ""): true,
+		"": false, event[:len(event)-1]: false, event + "x": false, event + integer(2, 1): false, integer(1, 1): false, rechargeJSON: false, "\n": false,
+	} {
+		if charge.IsProtobuf([]byte(batch)) != want {
+			t.Errorf("%q: want %t", batch, want)
 		}
 	}
 }

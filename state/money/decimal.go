@@ -63,6 +63,60 @@ func ParseDecimal(text string) (Decimal, error) {
 	return Decimal{Coefficient: n, Scale: uint8(len(fraction))}, nil
 }
 
+// ParseNumber reads a number as JSON writes it, also with an exponent: 1e5 is
+// 100000, 1.5e-3 is 0.0015. Of a fraction it keeps as many digits as a Decimal
+// holds, ScaleMax at most, and cuts off the rest. A whole part that is too large
+// is ErrDecimal.
+func ParseNumber(text string) (Decimal, error) {
+	mantissa, exponent := text, 0
+	if i := strings.IndexAny(text, "eE"); i >= 0 {
+		var err error
+		mantissa = text[:i]
+		if exponent, err = strconv.Atoi(text[i+1:]); errors.Is(err, strconv.ErrSyntax) {
+			return Decimal{}, fmt.Errorf("%q: %w", text, ErrSyntax)
+		}
+	}
+	digits, negative := strings.CutPrefix(mantissa, "-")
+	whole, fraction, point := strings.Cut(digits, ".")
+	if !allDigits(whole) || point && !allDigits(fraction) {
+		return Decimal{}, fmt.Errorf("%q: %w", text, ErrSyntax)
+	}
+	digits = strings.TrimLeft(whole+fraction, "0")
+	if digits == "" {
+		return Decimal{}, nil
+	}
+	// What is left is 0.digits × 10^exponent, with an exponent that cannot wrap.
+	exponent = min(max(exponent, -1<<40), 1<<40) + len(digits) - len(fraction)
+	n, scale, fits := cut(digits, exponent)
+	if !fits {
+		return Decimal{}, fmt.Errorf("%q: %w", text, ErrDecimal)
+	}
+	if negative {
+		n = -n
+	}
+	return Decimal{n, scale}.trim(), nil
+}
+
+// cut returns 0.digits × 10^exponent as a coefficient with as large a scale as
+// fits, the digits after that cut off; false if its whole part does not fit.
+func cut(digits string, exponent int) (n int64, scale uint8, fits bool) {
+	const digitsMax = 19 // of an int64
+	if exponent > digitsMax {
+		return 0, 0, false
+	}
+	for scale := ScaleMax; scale >= 0; scale-- {
+		kept := exponent + scale
+		if kept <= 0 {
+			return 0, 0, true
+		}
+		text := digits[:min(kept, len(digits))] + strings.Repeat("0", max(kept-len(digits), 0))
+		if n, err := strconv.ParseInt(text, 10, 64); err == nil {
+			return n, uint8(scale), true
+		}
+	}
+	return 0, 0, false
+}
+
 func allDigits(text string) bool {
 	for i := range len(text) {
 		if text[i] < '0' || text[i] > '9' {

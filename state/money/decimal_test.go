@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math"
 	"math/big"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -37,6 +38,55 @@ func representable(r *big.Rat) bool {
 		scaled.Mul(scaled, big.NewRat(10, 1))
 	}
 	return false
+}
+
+func TestParseNumber(t *testing.T) {
+	for text, want := range map[string]money.Decimal{
+		"0": {}, "-0.00e5": {}, "0e99999999999999999999": {}, "24": {Coefficient: 24}, "1e5": {Coefficient: 100000}, "1.50E+2": {Coefficient: 150},
+		"1.5e-3": {Coefficient: 15, Scale: 4}, "-12.5e1": {Coefficient: -125}, "1e-18": {Coefficient: 1, Scale: 18},
+		"9e18": {Coefficient: 9e18}, "9223372036854775807": {Coefficient: math.MaxInt64}, "-9223372036854775807.9": {Coefficient: -math.MaxInt64},
+		"0.0000000000000000019": {Coefficient: 1, Scale: 18}, "-0.9999999999999999999": {Coefficient: -999999999999999999, Scale: 18},
+		"3.14159265358979323846": {Coefficient: 3141592653589793238, Scale: 18}, "12345.123456789012345678": {Coefficient: 1234512345678901234, Scale: 14},
+		"9e-19": {}, "1e-400": {}, "1e-99999999999999999999": {}, "0." + strings.Repeat("0", 1000) + "1e1001": {Coefficient: 1},
+		"1" + strings.Repeat("0", 1000) + "e-1000": {Coefficient: 1},
+	} {
+		if got, err := money.ParseNumber(text); got != want || err != nil {
+			t.Errorf("ParseNumber(%q) = %v, %v, want %v", text, got, err, want)
+		}
+	}
+	for text, want := range map[string]error{
+		"9223372036854775808": money.ErrDecimal, "1e19": money.ErrDecimal, "-1e400": money.ErrDecimal, "1e99999999999999999999": money.ErrDecimal,
+		"": money.ErrSyntax, "1.": money.ErrSyntax, ".5": money.ErrSyntax, "1e": money.ErrSyntax, "e5": money.ErrSyntax, "1e5.0": money.ErrSyntax,
+		"+1": money.ErrSyntax, "NaN": money.ErrSyntax, "1_000": money.ErrSyntax, "--1": money.ErrSyntax,
+	} {
+		if d, err := money.ParseNumber(text); !errors.Is(err, want) {
+			t.Errorf("ParseNumber(%q) = %v, %v, want %v", text, d, err, want)
+		}
+	}
+}
+
+// A number is read with as many digits after the point as fit, the rest cut off.
+func TestParseNumberAgainstBig(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		text := rapid.StringMatching(`-?[0-9]{1,22}(\.[0-9]{1,25})?([eE][+-]?[0-9]{1,2})?`).Draw(t, "text")
+		exact, ok := new(big.Rat).SetString(text)
+		if !ok {
+			t.Fatalf("%q is no number", text)
+		}
+		var want *big.Rat
+		for scale := money.ScaleMax; scale >= 0 && want == nil; scale-- {
+			power := new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(scale)), nil)
+			scaled := new(big.Int).Mul(exact.Num(), power)
+			scaled.Quo(scaled, exact.Denom())
+			if scaled.CmpAbs(big.NewInt(math.MaxInt64)) <= 0 {
+				want = new(big.Rat).SetFrac(scaled, power)
+			}
+		}
+		got, err := money.ParseNumber(text)
+		if (err == nil) != (want != nil) || want != nil && rat(got).Cmp(want) != 0 {
+			t.Fatalf("%q is read as %v, %v, want %v", text, got, err, want)
+		}
+	})
 }
 
 func TestDecimalCmpAgainstBig(t *testing.T) {

@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"fmt"
 	"mime"
+	"strconv"
 	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
 
 	"recharged/state/charge"
 )
@@ -58,6 +61,8 @@ const attributeName = 3
 // message in binary mode, named as the decoder wants them; false if the message
 // is not in binary mode. Header names are compared without regard to case, and
 // the content type, which there speaks of the data, becomes datacontenttype.
+// Values are decoded as the HTTP binding of CloudEvents encodes them, so that an
+// event is the same in either mode; Kafka has no such encoding.
 func BinaryAttributes(header map[string][]string) (map[string]string, bool) {
 	var attributes map[string]string
 	contentType := ""
@@ -69,7 +74,11 @@ func BinaryAttributes(header map[string][]string) (map[string]string, bool) {
 			if attributes == nil {
 				attributes = make(map[string]string, len(header))
 			}
-			attributes[lower[attributeName:]] = values[0]
+			value := values[0]
+			if lower[attributeName-1] == '-' {
+				value = unescape(value)
+			}
+			attributes[lower[attributeName:]] = value
 		case lower == "content-type":
 			contentType = values[0]
 		}
@@ -81,6 +90,41 @@ func BinaryAttributes(header map[string][]string) (map[string]string, bool) {
 		attributes["datacontenttype"] = contentType
 	}
 	return attributes, true
+}
+
+// unescape decodes the value of a header: a quoted string loses its quotes and
+// backslashes, then each %XX becomes the byte it stands for. What only begins
+// like an escape stays as it is.
+func unescape(value string) string {
+	if n := len(value); n >= 2 && value[0] == '"' && value[n-1] == '"' {
+		value = unquote(value[1 : n-1])
+	}
+	if strings.IndexByte(value, '%') < 0 {
+		return value
+	}
+	text := make([]byte, 0, len(value))
+	for i := 0; i < len(value); i++ {
+		if value[i] == '%' && i+2 < len(value) {
+			if b, err := strconv.ParseUint(value[i+1:i+3], 16, 8); err == nil {
+				text, i = append(text, byte(b)), i+2
+				continue
+			}
+		}
+		text = append(text, value[i])
+	}
+	return string(text)
+}
+
+// unquote drops each backslash that stands before another character.
+func unquote(text string) string {
+	plain := make([]byte, 0, len(text))
+	for i := 0; i < len(text); i++ {
+		if text[i] == '\\' && i+1 < len(text) {
+			i++
+		}
+		plain = append(plain, text[i])
+	}
+	return string(plain)
 }
 
 // Batch is the unit of work: the events that came in one request, message or
@@ -171,10 +215,13 @@ func (b *Batch) DecodeBinary(attributes map[string]string, data []byte) {
 }
 
 // decodeMessage reads a message whose headers tell how it is written. Without
-// such a header it is in the usual encoding.
+// such a header it is in the usual encoding; without any content type, what is
+// no JSON but has the look of a Protobuf batch is read as that.
 func (b *Batch) decodeMessage(header map[string][]string, body []byte, usual Encoding) {
+	typed := false
 	for name, values := range header {
 		if len(values) > 0 && strings.EqualFold(name, "content-type") {
+			typed = true
 			if encoding, known := EncodingOf(values[0]); known {
 				b.Decode(encoding, body)
 				return
@@ -184,6 +231,9 @@ func (b *Batch) decodeMessage(header map[string][]string, body []byte, usual Enc
 	if attributes, binary := BinaryAttributes(header); binary {
 		b.DecodeBinary(attributes, body)
 		return
+	}
+	if usual == JSON && !typed && charge.IsProtobuf(body) && !jsontext.Value(body).IsValid() {
+		usual = Protobuf
 	}
 	b.Decode(usual, body)
 }

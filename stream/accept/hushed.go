@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"recharged/state/charge"
 )
 
 // hushedLog logs what went wrong for a producer who can't be told: some lines a
@@ -38,28 +40,7 @@ func (l *hushedLog) warn(message string, args ...any) {
 func (l *hushedLog) rejected(way string, rejected []Rejected) {
 	for i := range rejected {
 		r := &rejected[i]
-		l.warn("event rejected", "way", way, "index", r.Index, "id", masked(r.ID), "type", r.Type,
-			"reason", string(r.Reason), "field", r.Field, "detail", masked(r.Detail))
+		l.warn("event rejected", "way", way, "index", r.Index, "id", charge.Mask(r.ID), "type", r.Type,
+			"reason", string(r.Reason), "field", r.Field, "detail", charge.Mask(r.Detail))
 	}
-}
-
-// masked hides in a text from outside whatever could be an MSISDN: of six digits
-// or more in a row all but the first three and the last two, as MSISDN.Masked
-// does.
-func masked(text string) string {
-	const digitsMin, head, tail = 6, 3, 2
-	out := []byte(text)
-	for i := 0; i < len(out); {
-		end := i
-		for end < len(out) && '0' <= out[end] && out[end] <= '9' {
-			end++
-		}
-		if end-i >= digitsMin {
-			for j := i + head; j < end-tail; j++ {
-				out[j] = '*'
-			}
-		}
-		i = end + 1
-	}
-	return string(out)
 }

@@ -117,6 +117,11 @@ func TestNATSModes(t *testing.T) {
 			"ce-subject": {testMSISDN}, "ce-time": {"2026-11-21T10:00:00Z"}, "content-type": {"application/json"}},
 			`{"channel":"call"}`, "binary |"},
 		{"recharged.events", nats.Header{"content-type": {"application/protobuf"}}, string(charge.AppendProtobuf(nil, &fromProtobuf)), "protobuf |"},
+		{"recharged.events", nil, string(charge.AppendProtobuf(nil, &fromProtobuf)), "protobuf |"},
+		{"recharged.events", nats.Header{"Content-Type": {"text/plain"}}, string(charge.AppendProtobuf(nil, &fromProtobuf)), "| 0:malformed"},
+		{"recharged.events", nil, jsonLikeProtobuf(t), "json |"},
+		{"recharged.events", nats.Header{"ce-specversion": {"1.0"}, "ce-id": {"caf%C3%A9"}, "ce-source": {"/a"}, "ce-type": {"contact"},
+			"ce-subject": {testMSISDN}, "ce-time": {"2026-11-21T10:00:00Z"}}, `{"channel":"call"}`, "café |"},
 		{"recharged.events", nats.Header{"Content-Type": {"application/x-ndjson"}}, recharge("line", testMSISDN, "1") + "\n", "line |"},
 		{"recharged.events", nil, recharge("bad", testMSISDN, "x"), "| 0:bad_amount"},
 		{"recharged.events", nil, strings.Repeat(" ", charge.EventBytesMax) + recharge("big", testMSISDN, "1"), "| 0:too_large"},
@@ -139,6 +144,19 @@ func TestNATSModes(t *testing.T) {
 		}
 		closeNATS(t, n)
 	}
+}
+
+// jsonLikeProtobuf returns an event in JSON that has the look of a Protobuf
+// batch: line breaks pass for tags, a brace and a space for the lengths 123 and 32.
+func jsonLikeProtobuf(t *testing.T) string {
+	t.Helper()
+	text := fmt.Sprintf("\n%-124s\n %-32s",
+		`{"specversion":"1.0","id":"json","source":"/a","type":"contact","subject":"`+testMSISDN+`","data":{"channel":"x"},`,
+		`"time":"2026-11-21T10:00:00Z"}`)
+	if !charge.IsProtobuf([]byte(text)) {
+		t.Fatalf("%q has not the look of Protobuf", text)
+	}
+	return text
 }
 
 // A JetStream publish of a client library takes our reply for an acknowledgement.

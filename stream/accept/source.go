@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+
+	"recharged/state/charge"
 )
 
 // Source is a way in from any broker that Watermill has a subscriber for. One
@@ -80,7 +82,7 @@ func (s *Source) handle(ctx context.Context, g *Gateway, m *message.Message) {
 		return
 	}
 	if ctx.Err() == nil {
-		g.hushed.warn("message given back to its broker", "topic", s.Topic, "message", masked(m.UUID), "error", err)
+		g.hushed.warn("message given back to its broker", "topic", s.Topic, "message", charge.Mask(m.UUID), "error", err)
 		s.wait(ctx)
 	}
 	m.Nack()

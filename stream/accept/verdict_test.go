@@ -49,30 +49,6 @@ func TestVerdictJSONOfBrokenText(t *testing.T) {
 		t.Errorf("%s reads back as %+v, %v", v.AppendJSON(nil), back, err)
 	}
 }
-
-func TestUnavailableKeepsItsCause(t *testing.T) {
-	cause := errors.New("write /data: no space")
-	err := error(unavailable("the log can't be written", retrySoon, cause))
-	if !errors.Is(err, cause) || err.Error() != "the log can't be written: write /data: no space" {
-		t.Errorf("%v", err)
-	}
-}
-
-func TestMasked(t *testing.T) {
-	for text, want := range map[string]string{
-		"":                            "",
-		"12345":                       "12345",
-		"213770123456":                "213*******56",
-		"ussd-213770123456-7":         "ussd-213*******56-7",
-		"213770123456,213770123457!":  "213*******56,213*******57!",
-		"a 123456 b 12345 ٣٤٥ 654321": "a 123*56 b 12345 ٣٤٥ 654*21",
-	} {
-		if got := masked(text); got != want {
-			t.Errorf("masked(%q) = %q, want %q", text, got, want)
-		}
-	}
-}
-
 func TestBinaryAttributes(t *testing.T) {
 	cases := []struct {
 		name   string
@@ -83,6 +59,10 @@ func TestBinaryAttributes(t *testing.T) {
 		{"any case", map[string][]string{"CE-ID": {"1"}, "ce-Type": {"recharge"}, "Ce-Empty": nil},
 			map[string]string{"id": "1", "type": "recharge"}},
 		{"as on Kafka", map[string][]string{"ce_id": {"1"}}, map[string]string{"id": "1"}},
+		{"escapes", map[string][]string{"ce-id": {"Euro%20%E2%82%AC%F0%9f%98%80"}, "ce-source": {"/a%2520b"}, "ce-x": {"100%, %zz %4"}},
+			map[string]string{"id": "Euro €😀", "source": "/a%20b", "x": "100%, %zz %4"}},
+		{"a quoted string", map[string][]string{"ce-id": {`"a \"b\" \\%41"`}, "ce-x": {`"`}}, map[string]string{"id": `a "b" \A`, "x": `"`}},
+		{"no escapes on Kafka", map[string][]string{"ce_id": {"%41"}}, map[string]string{"id": "%41"}},
 		{"content type is of the data", map[string][]string{"ce-id": {"1"}, "content-type": {"text/xml"}},
 			map[string]string{"id": "1", "datacontenttype": "text/xml"}},
 		{"the attribute wins", map[string][]string{"ce-datacontenttype": {"application/json"}, "Content-Type": {"text/xml"}},
@@ -111,5 +91,13 @@ func TestEncodingOf(t *testing.T) {
 		if _, known := EncodingOf(contentType); known {
 			t.Errorf("%q is no encoding", contentType)
 		}
+	}
+}
+
+func TestUnavailableKeepsItsCause(t *testing.T) {
+	cause := errors.New("write /data: no space")
+	err := error(unavailable("the log can't be written", retrySoon, cause))
+	if !errors.Is(err, cause) || err.Error() != "the log can't be written: write /data: no space" {
+		t.Errorf("%v", err)
 	}
 }
