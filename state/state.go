@@ -39,7 +39,9 @@ type Options struct {
 	// 32 MiB. Too little only costs reads from Pebble.
 	CacheBytes int
 
-	// BlockCacheBytes is Pebble's own cache; default 64 MiB.
+	// BlockCacheBytes is Pebble's own cache; default 192 MiB. Pebble takes its
+	// memtables out of it, up to 64 MiB: with less than those it caches nothing,
+	// and reads the filters of every file again for every new id.
 	BlockCacheBytes int64
 
 	// SyncEvery is how often the write-ahead log is synced in the background:
@@ -95,7 +97,7 @@ func (o Options) withDefaults() Options {
 		o.CacheBytes = 256 << 20
 	}
 	if o.BlockCacheBytes == 0 {
-		o.BlockCacheBytes = 64 << 20
+		o.BlockCacheBytes = 192 << 20
 	}
 	if o.SyncEvery == 0 {
 		o.SyncEvery = time.Second
@@ -124,7 +126,7 @@ func pebbleOptions(opts Options, blocks *pebble.Cache) *pebble.Options {
 		FS:                          opts.FS,
 		Cache:                       blocks,
 		FormatMajorVersion:          pebble.FormatNewest,
-		MemTableSize:                32 << 20,
+		MemTableSize:                16 << 20,
 		MemTableStopWritesThreshold: 4,
 		L0CompactionThreshold:       4,
 		L0StopWritesThreshold:       24,

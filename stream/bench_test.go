@@ -24,7 +24,7 @@ func BenchmarkProcessor(b *testing.B) {
 	for _, batch := range []int{1, 100} {
 		b.Run(fmt.Sprintf("batch=%d", batch), func(b *testing.B) {
 			p := startProcessor(b, b.TempDir(), nil)
-			const customers, producers = 1000, 64
+			const customers, producers = 100_000, 64
 			events := make([][]byte, 0, b.N/batch+1)
 			for sent := 0; sent < b.N; {
 				body := []byte{'['}
