@@ -8,6 +8,7 @@ import (
 
 	"recharged/rules/sample"
 	"recharged/state/charge"
+	"recharged/state/ledger"
 	"recharged/state/money"
 )
 
@@ -38,7 +39,7 @@ func benchSubject() *Subject {
 	c := &charge.Customer{Recharges: 3, LastRecharge: at}
 	c.OpenBalance("main").Parts = []charge.Part{{Amount: 40000}}
 	c.SetAttribute("age", charge.NumberValue(money.Int(22)))
-	recent := c.OpenCounter("recharges_7d", 10080)
+	recent := c.OpenCounter(ledger.MemoryOf("recharges_7d", charge.Recharge, ""), 10080)
 	for i := range int64(20) {
 		recent.Buckets = append(recent.Buckets, charge.Bucket{Index: int64(at)/10080e9 - 20 + i, Value: 1})
 	}
@@ -80,5 +81,41 @@ func TestDecideDoesNotAllocate(t *testing.T) {
 	book.Decide(s, d)
 	if n := testing.AllocsPerRun(100, func() { book.Decide(s, d) }); n != 0 {
 		t.Errorf("%v allocations an event", n)
+	}
+}
+
+// oneLine writes a book of JSON on one line, of about that many bytes, with a
+// fault in each of its last conditions.
+func oneLine(bytes, faults int) []byte {
+	var b strings.Builder
+	b.WriteString(`{"version": 1, "currency": "DZD", "balances": {"main": {"unit": "DZD"}}, "rules": [`)
+	const size = 500 // of a rule
+	rules := bytes / size
+	for i := range rules {
+		name := "amount"
+		if i >= rules-faults {
+			name = "amuont"
+		}
+		rule := fmt.Sprintf(`{"name": "r%d", "on": "recharge", "when": "channel == \"é\" && %s > 3", "then": [{"tag": "x"}], "title": "`, i, name)
+		if b.WriteString(rule); i < rules-1 {
+			b.WriteString(strings.Repeat("x", max(0, size-len(rule)-4)) + `"}, `)
+		}
+	}
+	b.WriteString(`"}]}`)
+	return []byte(b.String())
+}
+
+// A check costs time in proportion to the book, however it is laid out.
+func BenchmarkLoadOneLine(b *testing.B) {
+	for _, size := range []int{60_000, 120_000, 240_000, 480_000} {
+		b.Run(fmt.Sprintf("bytes=%d", size), func(b *testing.B) {
+			data := oneLine(size, 100)
+			b.SetBytes(int64(len(data)))
+			for b.Loop() {
+				if _, problems := Load(File{"a", data}); len(problems) != 100 {
+					b.Fatalf("%d problems", len(problems))
+				}
+			}
+		})
 	}
 }

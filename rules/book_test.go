@@ -3,10 +3,14 @@ package rules
 import (
 	"bytes"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
+
+	"pgregory.net/rapid"
 
 	"recharged/rules/sample"
 	"recharged/state/charge"
@@ -69,8 +73,8 @@ counters:
 		t.Errorf("tariffs %v, want %v", plan.Tariffs, want)
 	}
 	if want := []ledger.CounterPlan{
-		{Name: "spent", On: "usage", Sum: "charged", Window: 720 * time.Hour, Digits: 2},
-		{Name: "units", On: "usage", Sum: "units", Window: 90 * time.Minute},
+		{Name: "spent", On: "usage", Sum: "charged", Memory: "spent=usage:charged", Window: 720 * time.Hour, Digits: 2},
+		{Name: "units", On: "usage", Sum: "units", Memory: "units=usage:units", Window: 90 * time.Minute},
 	}; !slices.Equal(plan.Counters, want) {
 		t.Errorf("counters %v, want %v", plan.Counters, want)
 	}
@@ -283,6 +287,137 @@ func TestHostileDocuments(t *testing.T) {
 	}
 }
 
+// What is published is one document of all files, so that keeps to the bounds.
+func TestMergedBounds(t *testing.T) {
+	long := func(name string) File {
+		var text strings.Builder
+		text.WriteString("rules:\n")
+		for i := range 900 {
+			fmt.Fprintf(&text, "  - {name: %s%d, on: recharge, title: \"%s\", then: [{tag: x}]}\n", name, i, strings.Repeat("x", 300))
+		}
+		return File{name + ".yaml", []byte(text.String())}
+	}
+	keys := func(name string) File {
+		var text strings.Builder
+		text.WriteString("segments:\n")
+		for i := range 3000 {
+			fmt.Fprintf(&text, "  %s%d: \"true\"\n", name, i)
+		}
+		return File{name + ".yaml", []byte(text.String())}
+	}
+	first := File{"first.yaml", []byte(small)}
+	for _, test := range []struct {
+		files []File
+		want  string
+	}{
+		{[]File{first, long("a"), long("b")}, "first.yaml:1:1: error: together first.yaml, a.yaml, b.yaml have "},
+		{[]File{first, keys("a"), keys("b")}, "b.yaml:1098:3: error: more than 4096 segments in all files"},
+	} {
+		if book, problems := Load(test.files[:2]...); book == nil {
+			t.Fatalf("the first two alone: %v", problems)
+		}
+		book, problems := Load(test.files...)
+		if got := problems.Error(); book != nil || !strings.Contains(got, test.want) {
+			t.Errorf("got %.200s, want %s", got, test.want)
+		}
+		if merged, problems := Merge(test.files...); merged != nil || !problems.Failed() {
+			t.Errorf("%d bytes were merged", len(merged))
+		}
+	}
+}
+
+// A place in a text is found from the nearest mark, in a line of any length.
+func TestOffset(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		text := rapid.StringOfN(rapid.RuneFrom([]rune("aé€😀\n")), 0, 3000, -1).Draw(t, "text")
+		f := newSourceFile("a", text)
+		line, column := 1, 1
+		for at, r := range text {
+			if got := f.offset(line, column); got != at {
+				t.Fatalf("%d:%d is byte %d, want %d", line, column, got, at)
+			}
+			if column++; r == '\n' {
+				line, column = line+1, 1
+			}
+		}
+		if got := f.offset(line, column); got != len(text) {
+			t.Fatalf("the end is byte %d, want %d", got, len(text))
+		}
+		if most := utf8.RuneCountInString(text)/marksEvery + 1; len(f.marks) > most {
+			t.Fatalf("%d marks, want at most %d", len(f.marks), most)
+		}
+	})
+}
+
+func TestPlacesInOneLine(t *testing.T) {
+	data := oneLine(480_000, 300)
+	_, problems := Load(File{"a", data})
+	if len(problems) != problemsMax {
+		t.Fatalf("%d problems", len(problems))
+	}
+	characters := []rune(string(data))
+	for _, p := range problems {
+		if got := string(characters[p.Column-1 : p.Column+5]); p.Line != 1 || got != "amuont" {
+			t.Fatalf("%v: there stands %s", p, got)
+		}
+	}
+}
+
+// A rule whose credit cannot be posted is taken out of the decision, and the
+// others stay.
+func TestFail(t *testing.T) {
+	book := mustLoad(t, File{"a", []byte(small + `templates: {hello: {fr: "{credited}"}}
+rules:
+  - name: a
+    on: recharge
+    group: g
+    limits: {per_customer: [{count: 1, per: day}]}
+    then: [{credit: {to: bonus, amount: 1}}, {credit: {to: main, amount: 2}}, {tag: x}, {untag: old}, {notify: {template: hello}}]
+  - name: b
+    on: recharge
+    limits: {per_customer: [{count: 1, per: day}, {count: 2, per: week}]}
+    then: [{credit: {to: bonus, amount: 3}}, {tag: y}, {notify: {template: hello}}, {alert: {severity: info, summary: b}}]
+  - {name: c, on: recharge, group: g, then: [{tag: z}]}
+`)})
+	at := charge.Instant(time.Date(2026, 11, 20, 18, 30, 0, 0, time.UTC).UnixNano())
+	c := &charge.Customer{Tags: []string{"old"}}
+	s := &Subject{Event: &charge.Event{Type: charge.Recharge, Time: at}, Before: c, After: c, Clock: at}
+	var d Decision
+	book.Decide(s, &d)
+	if len(d.Credits) != 3 || len(d.Tags) != 3 || len(d.Uses) != 3 {
+		t.Fatalf("decided %+v", d)
+	}
+	d.Fail("c", "did not apply")
+	d.Fail("nobody", "is not there")
+	d.Fail("a", "the balance is full")
+	want := []charge.RuleResult{
+		{Name: "a", Verdict: charge.RuleSkipped, Reason: charge.SkipError, Detail: "the balance is full"},
+		{Name: "b", Verdict: charge.RuleApplied},
+		{Name: "c", Verdict: charge.RuleSkipped, Reason: charge.SkipGroup},
+	}
+	if !reflect.DeepEqual(d.Results, want) {
+		t.Errorf("results %+v", d.Results)
+	}
+	if len(d.Credits) != 1 || d.Credits[0].Amount != 300 {
+		t.Errorf("credits %+v", d.Credits)
+	}
+	book.Settle(&d, c, at)
+	if !slices.Equal(c.Tags, []string{"old", "y"}) {
+		t.Errorf("tags %v", c.Tags)
+	}
+	if c.Counter("limit:a:day") != nil || c.Counter("limit:b:day") == nil || c.Counter("limit:b:week") == nil {
+		t.Errorf("counters %+v", c.Counters)
+	}
+	notifications, alerts := book.Render(s, &d)
+	if len(notifications) != 1 || notifications[0].Text != "3" || len(alerts) != 1 {
+		t.Errorf("said %+v %+v", notifications, alerts)
+	}
+	d.Fail("b", "neither")
+	if notifications, alerts = book.Render(s, &d); len(d.Credits)+len(d.Tags)+len(d.Uses)+len(notifications)+len(alerts) > 0 {
+		t.Errorf("left %+v", d)
+	}
+}
+
 // Nobody reads more problems than these at once, but their number is told.
 func TestManyProblems(t *testing.T) {
 	var text strings.Builder
@@ -291,8 +426,27 @@ func TestManyProblems(t *testing.T) {
 		fmt.Fprintf(&text, "unknown%d: 1\n", i)
 	}
 	_, problems := Load(File{"a", []byte(text.String())})
-	if last := problems[len(problems)-1]; len(problems) != problemsMax+1 || last.Message != "50 more problems are not shown" {
+	if last := problems[len(problems)-1]; len(problems) != problemsMax || !strings.HasSuffix(last.Hint, "; mend these errors first, 50 more are not shown") {
 		t.Errorf("%d problems, the last is %v", len(problems), last)
+	}
+}
+
+// However many warnings there are, every error is told, and a book that does
+// not load has one.
+func TestWarningsHideNoError(t *testing.T) {
+	var text strings.Builder
+	text.WriteString(small + "rules:\n")
+	for i := range 150 {
+		fmt.Fprintf(&text, "  - {name: r%d, on: recharge, then: [{credit: {to: bonus, percent: 1}}]}\n", i)
+	}
+	book, problems := Load(File{"a", []byte(text.String())})
+	if last := problems[len(problems)-1]; book == nil || problems.Failed() || len(problems) != problemsMax || !strings.HasSuffix(last.Hint, "; mend these warnings first, 50 more are not shown") {
+		t.Errorf("%d problems, failed %v, the last is %v", len(problems), problems.Failed(), last)
+	}
+	text.WriteString("  - {name: last, on: recharge, then: [{tagg: x}]}\n")
+	book, problems = Load(File{"a", []byte(text.String())})
+	if last := problems[len(problems)-1]; book != nil || !problems.Failed() || last.Severity != Error || last.Message != `unknown key "tagg"` {
+		t.Errorf("failed %v, the last of %d problems is %v", problems.Failed(), len(problems), last)
 	}
 }
 

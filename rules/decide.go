@@ -1,6 +1,8 @@
 package rules
 
 import (
+	"slices"
+
 	"recharged/state/charge"
 	"recharged/state/ledger"
 	"recharged/state/money"
@@ -22,13 +24,19 @@ type Credit struct {
 	ledger.Credit
 }
 
+// Tag is a tag that a rule puts on the customer, or takes off.
+type Tag struct {
+	Rule string
+	Name string
+	Off  bool
+}
+
 // Decision is what the rules say about one event. Its slices are reused from
 // event to event.
 type Decision struct {
 	Results []charge.RuleResult // of every rule that matched, in the order in which they were judged
 	Credits []Credit            // to be posted in this order; none is zero
-	Tags    []string            // to be put on the customer
-	Untags  []string            // to be taken off, after the tags were put on
+	Tags    []Tag               // to be put on and taken off in this order, so the last one wins
 	Uses    []Use               // of limited rules, to be remembered
 
 	applied []applied
@@ -52,7 +60,7 @@ type given struct {
 // Reset empties the decision and keeps its memory.
 func (d *Decision) Reset() {
 	d.Results, d.Credits = d.Results[:0], d.Credits[:0]
-	d.Tags, d.Untags, d.Uses = d.Tags[:0], d.Untags[:0], d.Uses[:0]
+	d.Tags, d.Uses = d.Tags[:0], d.Uses[:0]
 	d.applied, d.given = d.applied[:0], d.given[:0]
 	clear(d.taken)
 }
@@ -124,7 +132,7 @@ func (d *Decision) apply(r *rule, t *tier) charge.RuleResult {
 			result.Reason = charge.SkipLimit
 			return result
 		}
-		d.Uses = append(d.Uses, Use{m.counter, index, m})
+		d.Uses = append(d.Uses, Use{r.Name, m.counter, index, m})
 	}
 	first := len(d.given)
 	for i := range r.credits {
@@ -156,10 +164,32 @@ func (d *Decision) take(r *rule, first int) {
 			Balance: r.credits[i].balance.Name, Amount: g.amount, Account: r.account, Cause: r.Name, Expires: g.expires,
 		}})
 	}
-	d.Tags, d.Untags = append(d.Tags, r.tags...), append(d.Untags, r.untags...)
+	d.Tags = append(d.Tags, r.tags...)
 	d.applied = append(d.applied, applied{r, first, len(d.given)})
 	if r.group >= 0 {
 		d.taken[r.group] = true
+	}
+}
+
+// Fail takes a rule that applied out again, because what it gives could not be
+// posted: its credits, tags, uses of limits and texts are dropped, and its
+// result becomes an error with that detail. Credits gets shorter, so whoever is
+// posting them takes back what this rule was given already and begins anew. The
+// place of its group stays taken: the rules after it were passed over for it. A
+// rule that did not apply stays as it is.
+func (d *Decision) Fail(rule, detail string) {
+	i := slices.IndexFunc(d.applied, func(a applied) bool { return a.rule.Name == rule })
+	if i < 0 {
+		return
+	}
+	d.applied = slices.Delete(d.applied, i, i+1)
+	d.Credits = slices.DeleteFunc(d.Credits, func(c Credit) bool { return c.Rule == rule })
+	d.Tags = slices.DeleteFunc(d.Tags, func(t Tag) bool { return t.Rule == rule })
+	d.Uses = slices.DeleteFunc(d.Uses, func(u Use) bool { return u.Rule == rule })
+	for i := range d.Results {
+		if r := &d.Results[i]; r.Name == rule {
+			r.Verdict, r.Reason, r.Detail = charge.RuleSkipped, charge.SkipError, detail
+		}
 	}
 }
 
@@ -167,11 +197,12 @@ func (d *Decision) take(r *rule, first int) {
 // tags, and the uses that limits count. The clock is the log's; what no event
 // can need any more at that time is forgotten.
 func (b *Book) Settle(d *Decision, c *charge.Customer, clock charge.Instant) {
-	for _, tag := range d.Tags {
-		c.Tag(tag)
-	}
-	for _, tag := range d.Untags {
-		c.Untag(tag)
+	for _, t := range d.Tags {
+		if t.Off {
+			c.Untag(t.Name)
+		} else {
+			c.Tag(t.Name)
+		}
 	}
 	for i := range d.Uses {
 		u := &d.Uses[i]

@@ -1,12 +1,10 @@
 package rules
 
 import (
-	"errors"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/lexer"
 	"github.com/goccy/go-yaml/parser"
@@ -20,10 +18,54 @@ const (
 	mappingKeysMax   = 4096
 )
 
-// sourceFile is a file's text and its lines, kept to find positions in it.
+// sourceFile is a file's text, kept to find positions in it. Its index makes
+// that cheap however long a line is.
 type sourceFile struct {
 	name  string
-	lines []string
+	text  string
+	lines []int // the number of each line's first character
+	marks []int // the byte offset of every marksEvery-th character
+}
+
+// marksEvery is how many characters a search walks at most.
+const marksEvery = 256
+
+func newSourceFile(name, text string) *sourceFile {
+	f := &sourceFile{name: name, text: text, lines: []int{0}}
+	character := 0
+	for at, r := range text {
+		if character%marksEvery == 0 {
+			f.marks = append(f.marks, at)
+		}
+		if character++; r == '\n' {
+			f.lines = append(f.lines, character)
+		}
+	}
+	return f
+}
+
+// line returns the text of a line; of one that there is not, nothing.
+func (f *sourceFile) line(n int) string {
+	text, _, _ := strings.Cut(f.text[f.offset(n, 1):], "\n")
+	return text
+}
+
+// offset returns the byte at a line and column, the end of the text for what
+// lies beyond it.
+func (f *sourceFile) offset(line, column int) int {
+	if line < 1 || line > len(f.lines) {
+		return len(f.text)
+	}
+	character := f.lines[line-1] + column - 1
+	if character/marksEvery >= len(f.marks) {
+		return len(f.text)
+	}
+	at := f.marks[character/marksEvery]
+	for range character % marksEvery {
+		_, size := utf8.DecodeRuneInString(f.text[at:])
+		at += size
+	}
+	return at
 }
 
 // place is where something stands: line and column count from 1, the column in
@@ -86,26 +128,26 @@ func (n *node) get(key string) *node {
 var lineEnds = strings.NewReplacer("\r\n", "\n", "\r", "\n")
 
 // isControl reports characters that no editor shows and no rulebook needs.
-func isControl(r rune) bool { return unicode.IsControl(r) && r != '\t' }
+func isControl(r rune) bool { return unicode.IsControl(r) && r != '\t' && r != '\n' }
 
 // parseFile reads one file into a tree; nil after a fault.
 func parseFile(r *report, f File) *node {
 	text := lineEnds.Replace(strings.TrimPrefix(string(f.Data), "\ufeff"))
-	file := &sourceFile{name: f.Name, lines: strings.Split(text, "\n")}
-	top := place{file, 1, 1}
+	top := place{&sourceFile{name: f.Name}, 1, 1}
 	switch {
 	case len(f.Data) > documentBytesMax:
-		r.errorf(top, "", "the rulebook has %d bytes, at most %d are read", len(f.Data), documentBytesMax)
+		r.errorf(top, "make it smaller", "the rulebook has %d bytes, at most %d are read", len(f.Data), documentBytesMax)
 		return nil
 	case !utf8.ValidString(text):
 		r.errorf(top, "save the file as UTF-8", "the rulebook is not valid UTF-8")
 		return nil
 	}
-	for i, line := range file.lines {
-		if at := strings.IndexFunc(line, isControl); at >= 0 {
-			r.errorf(place{file, i + 1, utf8.RuneCountInString(line[:at]) + 1}, "delete it", "a control character")
-			return nil
-		}
+	file := newSourceFile(f.Name, text)
+	top.file = file
+	if at := strings.IndexFunc(text, isControl); at >= 0 {
+		line := text[strings.LastIndexByte(text[:at], '\n')+1 : at]
+		r.errorf(place{file, 1 + strings.Count(text[:at], "\n"), 1 + utf8.RuneCountInString(line)}, "delete it", "a control character")
+		return nil
 	}
 	tokens := lexer.Tokenize(text)
 	if !gate(r, file, tokens) {
@@ -113,7 +155,7 @@ func parseFile(r *report, f File) *node {
 	}
 	tree, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
-		reportSyntax(r, file, err)
+		reportSyntax(r, file, tokens, err)
 		return nil
 	}
 	var bodies []ast.Node
@@ -145,18 +187,6 @@ func placeOf(file *sourceFile, t *token.Token) place {
 	return place{file, min(t.Position.Line, len(file.lines)), max(1, t.Position.Column)}
 }
 
-func reportSyntax(r *report, file *sourceFile, err error) {
-	at, message := place{file, 1, 1}, err.Error()
-	var fault yaml.Error
-	if errors.As(err, &fault) {
-		message = fault.GetMessage()
-		if t := fault.GetToken(); t != nil {
-			at = placeOf(file, t)
-		}
-	}
-	r.errorf(at, "", "not valid YAML: %s", message)
-}
-
 // gate refuses, before anything recursive looks at the text, what a rulebook
 // does not need and what would make reading it expensive: anchors and aliases,
 // tags, deep nesting, mappings of enormous length.
@@ -166,7 +196,7 @@ func gate(r *report, file *sourceFile, tokens token.Tokens) bool {
 		refused := ""
 		switch t.Type {
 		case token.InvalidType:
-			r.errorf(placeOf(file, t), "", "not valid YAML: %s", t.Error)
+			(&syntaxFault{file: file, at: placeOf(file, t), message: t.Error}).report(r)
 			return false
 		case token.AnchorType, token.AliasType, token.MergeKeyType:
 			refused = "anchors and aliases are not allowed in a rulebook"
@@ -176,7 +206,7 @@ func gate(r *report, file *sourceFile, tokens token.Tokens) bool {
 			refused = "complex keys are not allowed in a rulebook"
 		}
 		if refused != "" {
-			r.errorf(placeOf(file, t), "write the value out; quote a text that begins with & * ! ? or %", "%s", refused)
+			r.errorf(placeOf(file, t), "put all of a text that has & * ! ? or % in quotes: '…'", "%s", refused)
 			return false
 		}
 		if g.see(t); g.depth() > depthMax {
@@ -318,7 +348,7 @@ func (n *node) locate(offset int) place {
 	case block:
 		line, column = line+1, 1
 	}
-	w := walker{lines: n.file.lines, line: line, column: column, style: n.style}
+	w := walker{source: n.file.text[n.file.offset(line, column):], line: line, column: column, style: n.style}
 	offset = min(max(offset, 0), len(n.text))
 	for _, r := range n.text[:offset] {
 		w.step(r)
@@ -329,27 +359,20 @@ func (n *node) locate(offset int) place {
 	return place{n.file, w.line, w.column}
 }
 
-// walker is a cursor in a file's lines.
+// walker is a cursor in a file: what is left of it, and where that begins.
 type walker struct {
-	lines        []string
+	source       string
 	line, column int
 	style        style
 }
 
-// rest returns what is left of the line at the cursor; at its end, a newline.
-func (w *walker) rest() string {
-	if w.line > len(w.lines) {
-		return ""
+// next moves over one character of the source.
+func (w *walker) next() {
+	r, size := utf8.DecodeRuneInString(w.source)
+	w.source = w.source[size:]
+	if w.column++; r == '\n' {
+		w.line, w.column = w.line+1, 1
 	}
-	text := w.lines[w.line-1] + "\n"
-	for range w.column - 1 {
-		if text == "" {
-			break
-		}
-		_, size := utf8.DecodeRuneInString(text)
-		text = text[size:]
-	}
-	return text
 }
 
 // step moves past the source of one character of the text.
@@ -357,11 +380,9 @@ func (w *walker) step(r rune) {
 	if !w.settle(r) {
 		return // A space that folding made of a line's end: passed already.
 	}
-	if r == '\n' && w.style == block {
-		w.line, w.column = w.line+1, 1
-		return
+	for range w.width() {
+		w.next()
 	}
-	w.column += w.width()
 }
 
 // settle moves over blank source that the text does not have, and reports
@@ -369,29 +390,24 @@ func (w *walker) step(r rune) {
 func (w *walker) settle(r rune) bool {
 	isBlank := func(r rune) bool { return r == ' ' || r == '\t' || r == '\n' }
 	for {
-		source, _ := utf8.DecodeRuneInString(w.rest())
-		switch {
-		case source == r || source == utf8.RuneError || !isBlank(source):
-			return source != utf8.RuneError && (source == r || !isBlank(r))
-		case source == '\n':
-			if w.line >= len(w.lines) {
-				return false
-			}
-			w.line, w.column = w.line+1, 1
-		default:
-			w.column++
+		source, _ := utf8.DecodeRuneInString(w.source)
+		if source == '\\' && w.style == double {
+			return true
 		}
+		if source == r || source == utf8.RuneError || !isBlank(source) {
+			return source != utf8.RuneError && (source == r || !isBlank(r))
+		}
+		w.next()
 	}
 }
 
 // width returns how many characters of the source write the one at the cursor.
 func (w *walker) width() int {
-	rest := w.rest()
 	switch {
-	case w.style == single && strings.HasPrefix(rest, "''"):
+	case w.style == single && strings.HasPrefix(w.source, "''"):
 		return 2
-	case w.style == double && strings.HasPrefix(rest, `\`) && len(rest) > 1:
-		switch rest[1] {
+	case w.style == double && strings.HasPrefix(w.source, `\`) && len(w.source) > 1:
+		switch w.source[1] {
 		case 'x':
 			return 4
 		case 'u':

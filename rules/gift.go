@@ -116,7 +116,7 @@ func (l *loader) credit(n *node, v vocabulary) (credit, bool) {
 	to, ok := l.text(n.get("to"))
 	i, known := l.balanceIndex(to)
 	if ok && !known {
-		l.errorf(n.get("to").place, nearestHint(to, l.balanceNames()), "there is no balance %q", to)
+		l.errorf(n.get("to").place, l.nearest(to, l.balanceNames), "there is no balance %q", to)
 	}
 	if !ok || !known {
 		return credit{}, false
@@ -128,6 +128,7 @@ func (l *loader) credit(n *node, v vocabulary) (credit, bool) {
 	}
 	if of := n.get("of"); of != nil {
 		c.of = l.expression(of, v, when.Number)
+		l.checkBase(of, c.of, c.balance)
 		if n.get("percent") == nil && n.get("amount") != nil {
 			l.errorf(of.place, "give a percent instead of the amount", "of is what a percent is taken of")
 		}
@@ -147,7 +148,7 @@ func (l *loader) gift(n *node, unit money.Unit) gift {
 	case percent != nil:
 		g.rate = l.percent(percent)
 	case amount != nil:
-		g.fixed = l.amount(amount, unit)
+		g.fixed = l.positive(amount, unit, "leave the credit out, or give it more than 0")
 		for _, key := range []string{"min", "max"} {
 			if bound := n.get(key); bound != nil {
 				l.errorf(bound.place, "leave it out", "%s bounds a percent, an amount is fixed", key)
@@ -158,7 +159,7 @@ func (l *loader) gift(n *node, unit money.Unit) gift {
 		g.min = l.amount(n.get("min"), unit)
 	}
 	if n.get("max") != nil {
-		g.max = l.amount(n.get("max"), unit)
+		g.max = l.positive(n.get("max"), unit, "leave max out, or make it more than 0")
 	}
 	if g.min > g.max {
 		l.errorf(n.get("min").place, "", "min is more than max")
@@ -166,15 +167,50 @@ func (l *loader) gift(n *node, unit money.Unit) gift {
 	return g
 }
 
+// isService reports the units of services, which no money converts into.
+func isService(unit money.Unit) bool {
+	return unit == money.Byte || unit == money.Second || unit == money.Message
+}
+
+// checkBase refuses an expression whose share cannot be credited in the
+// balance's unit. What counts without a unit may be meant as money or as
+// things of the author's own, so that is allowed; into money with a warning.
+func (l *loader) checkBase(n *node, of *when.Expression, balance *ledger.BalancePlan) {
+	if of == nil {
+		return
+	}
+	currency, target := l.book.plan.Currency, balance.Unit
+	hint := "take it of something in " + target.Name + ", or give an amount"
+	same, unitless := false, ""
+	for _, operand := range of.Operands() {
+		v := &l.book.variables[operand.Ref>>1]
+		switch {
+		case v.unit == target:
+			same = true
+		case v.unit.Name == "":
+			unitless = operand.Name
+		case v.unit != currency || isService(target):
+			l.errorf(n.place, hint, "a share of %s cannot be credited in %s to %s", v.unit.Name, target.Name, balance.Name)
+			return
+		}
+	}
+	switch {
+	case isService(target) && !same:
+		l.errorf(n.place, hint, "the expression does not count %ss, which %s holds", target.Name, balance.Name)
+	case target == currency && unitless != "":
+		l.warnf(n.place, "make sure that it counts "+currency.Name, "%s has no unit, its share is credited as money", unitless)
+	}
+}
+
 // checkShare refuses a percentage of what does not exist or cannot be counted
 // in the credit's unit.
 func (l *loader) checkShare(at place, c *credit, on string) {
 	unit := c.balance.Unit
 	switch {
-	case c.of != nil:
+	case c.of != nil: // What that counts was checked with it.
 	case on != charge.Recharge && on != charge.Usage:
 		l.errorf(at, "give an amount, or say of what: {of: customer.main}", "the event type %s has no amount to take a percent of", on)
-	case unit == money.Byte || unit == money.Second || unit == money.Message:
+	case isService(unit):
 		l.errorf(at, "give an amount", "a percent of money cannot be credited in %ss", unit.Name)
 	}
 }
@@ -249,6 +285,9 @@ func (l *loader) tier(n *node, r *rule, own []gift, sample *credit) {
 		}
 		if n.get("max") == nil {
 			t.gifts[i].max = c.gift.max
+		}
+		if g.min <= g.max && t.gifts[i].min > t.gifts[i].max {
+			l.errorf(n.place, "min and max of the credit hold for a tier that has none", "min is more than max")
 		}
 	}
 	if slices.ContainsFunc(r.tiers, func(o tier) bool { return o.from == t.from }) {

@@ -50,6 +50,7 @@ const (
 
 // Use is one use of a limited rule, to be remembered by Settle.
 type Use struct {
+	Rule    string
 	Counter string // of the customer
 	Index   int64  // of the counter's bucket
 
@@ -159,9 +160,16 @@ func (l *loader) limits(n *node, rule string) []limit {
 	if n == nil || !l.isMapping(n, "limits", limitsKeys) {
 		return nil
 	}
+	const hint = "add per_customer: [{count: 1, per: day}], or leave limits out"
+	if len(n.entries) == 0 {
+		l.errorf(n.place, hint, "limits is empty")
+	}
 	perCustomer := n.get("per_customer")
 	if perCustomer == nil || !l.isList(perCustomer, "per_customer") {
 		return nil
+	}
+	if len(perCustomer.items) == 0 {
+		l.errorf(perCustomer.place, hint, "per_customer is empty")
 	}
 	var limits []limit
 	for _, item := range perCustomer.items {

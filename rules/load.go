@@ -46,6 +46,7 @@ var refused = map[string]string{
 	"quiet_hours": "leave it out: notifications go out at once",
 	"types":       "use the built-in event types",
 	"events":      "use the built-in event types",
+	"event_types": "use the built-in event types",
 }
 
 // load compiles the sections in an order in which each finds what it names.
@@ -123,7 +124,15 @@ func (l *loader) wantMapping(n *node, what, hint string) bool {
 
 // isMapping reports whether n is a mapping, and complains of keys it may not have.
 func (l *loader) isMapping(n *node, what string, keys []string) bool {
-	if !l.wantMapping(n, "a "+what, "its keys are "+strings.Join(keys, ", ")) {
+	a := "a " + what
+	if strings.ContainsRune("aeiou", rune(what[0])) {
+		a = "an " + what
+	}
+	hint := "its keys are " + strings.Join(keys, ", ")
+	if n.shape == nothing {
+		hint += "; they are indented deeper"
+	}
+	if !l.wantMapping(n, a, hint) {
 		return false
 	}
 	for _, e := range n.entries {
@@ -134,7 +143,11 @@ func (l *loader) isMapping(n *node, what string, keys []string) bool {
 			l.errorf(e.place, hint, "%s is not supported yet", e.key)
 			continue
 		}
-		l.errorf(e.place, cmp.Or(nearestHint(e.key, keys), "a "+what+" has "+strings.Join(keys, ", ")), "unknown key %q", e.key)
+		hint := nearestHint(e.key, keys)
+		if allDigits(e.key) && e.value.shape == nothing {
+			hint = "the decimal sign is a point, a comma begins the next key" // {percent: 12,5}
+		}
+		l.errorf(e.place, cmp.Or(hint, a+" has "+strings.Join(keys, ", ")), "unknown key %q", e.key)
 	}
 	return true
 }
@@ -204,7 +217,7 @@ func (l *loader) integer(n *node, least, most int64) int64 {
 	}
 	value, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || n.style != plain || value < least || value > most {
-		l.errorf(n.place, "", "%s is not a whole number from %d to %d", n.describe(), least, most)
+		l.errorf(n.place, numberHint(text), "%s is not a whole number from %d to %d", n.describe(), least, most)
 		return least
 	}
 	return value
@@ -253,11 +266,14 @@ func (l *loader) amount(n *node, unit money.Unit) money.Amount {
 		return 0
 	}
 	a, err := unit.Parse(text)
-	hint := "write a number with at most " + strconv.Itoa(unit.Digits) + " digits after the point"
+	hint := l.amountHint(text, unit)
 	switch unit {
 	case money.Byte:
 		a, err = money.ParseSize(text)
 		hint = "write a size such as 500MB, 2GB or 64KiB"
+		if err == nil && a > 0 && allDigits(text) {
+			l.warnf(n.place, "write "+text+"B or "+text+"MB", "%s without a unit counts bytes", text)
+		}
 	case money.Second:
 		hint = "write a duration such as 60s or 10m"
 		if span, spanErr := money.ParseSpan(text); spanErr == nil {
@@ -271,6 +287,24 @@ func (l *loader) amount(n *node, unit money.Unit) money.Amount {
 	return a
 }
 
+// amountHint says how to write an amount of money or of things that are counted.
+func (l *loader) amountHint(text string, unit money.Unit) string {
+	if size, err := money.ParseSize(text); err == nil && size > 0 && unit.Name != "" && !allDigits(strings.ReplaceAll(text, ".", "")) {
+		return "a size goes to a balance in byte, this is in " + unit.Name
+	}
+	return cmp.Or(numberHint(text), "write a number with at most "+strconv.Itoa(unit.Digits)+" digits after the point")
+}
+
+// positive reads an amount that is more than nothing.
+func (l *loader) positive(n *node, unit money.Unit, hint string) money.Amount {
+	problems := l.shown[Error] + l.unshown[Error]
+	a := l.amount(n, unit)
+	if a == 0 && n.shape == scalar && l.shown[Error]+l.unshown[Error] == problems {
+		l.errorf(n.place, hint, "%s is nothing", n.describe())
+	}
+	return a
+}
+
 // percent reads a percentage with up to four digits after the point.
 func (l *loader) percent(n *node) money.Rate {
 	text, ok := l.text(n)
@@ -280,7 +314,7 @@ func (l *loader) percent(n *node) money.Rate {
 	d, err := money.ParseDecimal(strings.TrimSpace(strings.TrimSuffix(text, "%")))
 	rate, finer := d.Minor(4) // A ten-thousandth of a percent is a millionth.
 	if err != nil || finer != nil || rate <= 0 || money.Rate(rate) > rateMax {
-		l.errorf(n.place, "write a number above 0 with at most 4 digits after the point, such as 50 or 12.5", "%s is not a percentage", n.describe())
+		l.errorf(n.place, cmp.Or(numberHint(text), "write a number above 0 with at most 4 digits after the point, such as 50 or 12.5"), "%s is not a percentage", n.describe())
 		return 0
 	}
 	return money.Rate(rate)
@@ -295,7 +329,7 @@ func (l *loader) expression(n *node, v when.Vocabulary, want when.Type) *when.Ex
 	}
 	x, faults := when.Compile(text, v, want)
 	for _, f := range faults {
-		l.errorf(n.locate(f.Offset), f.Hint, "%s", f.Message)
+		l.errorAt(n, f.Offset, f.Hint, "%s", f.Message)
 	}
 	return x
 }

@@ -9,7 +9,8 @@ import (
 // document is a rulebook as it was read: its sections, from however many files.
 type document struct {
 	root *node
-	top  place // where a fault stands that has no place of its own: a missing section
+	text []byte // the one document that is published
+	top  place  // where a fault stands that has no place of its own: a missing section
 }
 
 // readDocument parses the files and puts their sections together: mappings and
@@ -41,6 +42,7 @@ func readDocument(r *report, files []File) *document {
 	if unreadable {
 		return nil
 	}
+	doc.write(r, files)
 	return doc
 }
 
@@ -65,6 +67,9 @@ func (d *document) join(r *report, e entry) {
 				continue
 			}
 			have.value.entries = append(have.value.entries, add)
+			if len(have.value.entries) == mappingKeysMax+1 {
+				r.errorf(add.place, "", "more than %d %s in all files", mappingKeysMax, e.key)
+			}
 		}
 	case have.value.shape == list && e.value.shape == list:
 		have.value.items = append(have.value.items, e.value.items...)
@@ -83,14 +88,25 @@ func (r *report) twice(at, first place, what string) {
 	r.errorf(at, "keep one of the two", "%s stands twice, first at %s", what, where)
 }
 
-// source returns the document as text: a single file as it is, several written anew.
-func (d *document) source(files []File) []byte {
+// write puts the document into one text: a single file as it is, several
+// written anew. That text is what is published and read again, so it keeps to
+// the bounds of a file.
+func (d *document) write(r *report, files []File) {
 	if len(files) == 1 {
-		return slices.Clone(files[0].Data)
+		d.text = slices.Clone(files[0].Data)
+		return
 	}
 	var w yamlWriter
 	w.block(d.root, 0)
-	return []byte(w.String())
+	d.text = []byte(w.String())
+	if len(d.text) <= documentBytesMax {
+		return
+	}
+	names := make([]string, len(files))
+	for i, f := range files {
+		names[i] = f.Name
+	}
+	r.errorf(d.top, "make it smaller", "together %s have %d bytes, a rulebook has at most %d", strings.Join(names, ", "), len(d.text), documentBytesMax)
 }
 
 // yamlWriter writes a tree as YAML that reads as the same tree. Collections

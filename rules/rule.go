@@ -21,8 +21,7 @@ type rule struct {
 	limits   []limit
 	credits  []credit
 	tiers    []tier // by from; at least one
-	tags     []string
-	untags   []string
+	tags     []Tag  // in the order of then
 	says     []say
 }
 
@@ -109,12 +108,11 @@ func (l *loader) rule(n *node, groups map[string]int) *rule {
 		l.errorf(at, "call it "+name+"-bonus", "postings of the ledger itself have the cause %q, a rule cannot", name)
 	}
 	r := &rule{RuleInfo: RuleInfo{Name: name}, group: -1, account: charge.PromoPrefix + charge.Account(name)}
-	r.On, _ = l.text(n.get("on"))
-	schema := l.schemas[r.On]
+	schema := l.eventType(n.get("on"), "write a rule for each event type")
 	if schema == nil {
-		l.errorf(n.get("on").place, nearestHint(r.On, l.typeNames()), "there is no event type %q", r.On)
 		return nil
 	}
+	r.On = schema.Type
 	v := vocabulary{l, schema}
 	if title := n.get("title"); title != nil {
 		r.Title, _ = l.text(title)
@@ -136,6 +134,21 @@ func (l *loader) rule(n *node, groups map[string]int) *rule {
 		l.warnf(at, "add limits: {per_customer: [{count: 1, per: day}]}", "rule %s credits without any limit", name)
 	}
 	return r
+}
+
+// eventType reads the name of one event type; nil after a fault.
+func (l *loader) eventType(n *node, hint string) *charge.Schema {
+	if n.shape == list {
+		l.errorf(n.place, hint, "on names one event type, this is a list")
+		return nil
+	}
+	name, ok := l.text(n)
+	schema := l.schemas[name]
+	if ok && schema == nil {
+		hint := cmp.Or(nearestHint(name, l.typeNames()), "the event types are "+strings.Join(l.typeNames(), ", "))
+		l.errorf(n.place, hint, "there is no event type %q", name)
+	}
+	return schema
 }
 
 // group gives the rule the number of its group.
@@ -176,10 +189,8 @@ func (l *loader) then(n *node, r *rule, v vocabulary) {
 				}
 			case "notify", "alert":
 				texts = append(texts, action)
-			case "tag":
-				r.tags = append(r.tags, l.tag(action.value))
-			case "untag":
-				r.untags = append(r.untags, l.tag(action.value))
+			case "tag", "untag":
+				r.tags = append(r.tags, Tag{r.Name, l.tag(action.value), action.key == "untag"})
 			}
 		}
 	}
@@ -214,7 +225,7 @@ func (l *loader) notify(n *node, r *rule, v vocabulary) {
 	name, ok := l.text(n.get("template"))
 	t := l.template(name)
 	if ok && t == nil {
-		l.errorf(n.get("template").place, nearestHint(name, l.templateNames()), "there is no template %q", name)
+		l.errorf(n.get("template").place, l.nearest(name, l.templateNames), "there is no template %q", name)
 	}
 	if t == nil {
 		return

@@ -175,7 +175,7 @@ func Load(files ...File) (*Book, Problems) {
 	if r.failed {
 		return nil, r.sorted(files)
 	}
-	l.book.source = doc.source(files)
+	l.book.source = doc.text
 	l.book.digest = digestOf(l.book.source)
 	return l.book, r.sorted(files)
 }
@@ -189,23 +189,38 @@ func Merge(files ...File) ([]byte, Problems) {
 	if r.failed {
 		return nil, r.sorted(files)
 	}
-	return doc.source(files), r.sorted(files)
+	return doc.text, r.sorted(files)
 }
 
-// problemsMax bounds how many problems are reported at once; nobody mends more
-// before the next check.
+// problemsMax bounds how many problems of one severity are reported at once;
+// nobody mends more before the next check.
 const problemsMax = 100
 
-// report collects problems.
+// report collects problems, each severity on its own: no number of warnings
+// hides an error.
 type report struct {
 	problems Problems
-	unshown  int // problems beyond problemsMax
+	shown    [Error + 1]int
+	unshown  [Error + 1]int // problems beyond problemsMax
 	failed   bool
 }
+
+// full reports whether another error would not be shown, so that it is not
+// worth the work to find where it stands.
+func (r *report) full() bool { return r.shown[Error] >= problemsMax }
 
 func (r *report) errorf(at place, hint, format string, args ...any) {
 	r.failed = true
 	r.add(at, Error, hint, fmt.Sprintf(format, args...))
+}
+
+// errorAt is errorf at a byte of a scalar's text.
+func (r *report) errorAt(n *node, offset int, hint, format string, args ...any) {
+	at := n.place
+	if !r.full() {
+		at = n.locate(offset)
+	}
+	r.errorf(at, hint, format, args...)
 }
 
 func (r *report) warnf(at place, hint, format string, args ...any) {
@@ -219,9 +234,10 @@ func (r *report) add(at place, severity Severity, hint, message string) {
 	}
 	switch {
 	case slices.Contains(r.problems, p):
-	case len(r.problems) >= problemsMax:
-		r.unshown++
+	case r.shown[severity] >= problemsMax:
+		r.unshown[severity]++
 	default:
+		r.shown[severity]++
 		r.problems = append(r.problems, p)
 	}
 }
@@ -234,10 +250,23 @@ func (r *report) sorted(files []File) Problems {
 	slices.SortStableFunc(r.problems, func(p, q Problem) int {
 		return cmp.Or(cmp.Compare(order(p), order(q)), cmp.Compare(p.Line, q.Line), cmp.Compare(p.Column, q.Column))
 	})
-	if r.unshown > 0 {
-		last := r.problems[len(r.problems)-1]
-		last.Message, last.Hint = fmt.Sprintf("%d more problems are not shown", r.unshown), "mend these first"
-		r.problems = append(r.problems, last)
-	}
+	r.tellUnshown()
 	return r.problems
+}
+
+// tellUnshown says in the hint of the last problem of a severity how many more
+// there are: that is no problem of its own.
+func (r *report) tellUnshown() {
+	for i := len(r.problems) - 1; i >= 0; i-- {
+		p := &r.problems[i]
+		n := r.unshown[p.Severity]
+		if n == 0 {
+			continue
+		}
+		r.unshown[p.Severity] = 0
+		if p.Hint != "" {
+			p.Hint += "; "
+		}
+		p.Hint += fmt.Sprintf("mend these %ss first, %d more are not shown", p.Severity, n)
+	}
 }

@@ -1,6 +1,9 @@
 package rules
 
 import (
+	"cmp"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -104,7 +107,11 @@ func (l *loader) weekday(n *node) (time.Weekday, bool) {
 			return time.Weekday(i), true
 		}
 	}
-	l.errorf(n.place, "write sun, mon, tue, wed, thu, fri or sat", "%q is not a day of the week", text)
+	hint := "write sun, mon, tue, wed, thu, fri or sat"
+	if lower := strings.ToLower(text); slices.ContainsFunc(weekdays, func(d string) bool { return lower == d || lower == d[:3] }) {
+		hint = "write " + lower
+	}
+	l.errorf(n.place, hint, "%q is not a day of the week", text)
 	return 0, false
 }
 
@@ -118,10 +125,29 @@ func (l *loader) hours(n *node) (opens, closes int) {
 	opens, okFirst := minuteOf(strings.TrimSpace(first))
 	closes, okLast := minuteOf(strings.TrimSpace(last))
 	if !dash || !okFirst || !okLast || opens == closes || opens == dayMinutes {
-		l.errorf(n.place, `write "18:00-22:00"; "22:00-02:00" runs past midnight`, "%q is not a span of hours", text)
+		l.errorf(n.place, hoursHint(first, last), "%q is not a span of hours", text)
 		return 0, dayMinutes
 	}
 	return opens, closes
+}
+
+// hoursHint says how to write a span of hours.
+func hoursHint(first, last string) string {
+	opens, okFirst := minuteOf(fullHour(first))
+	closes, okLast := minuteOf(fullHour(last))
+	if okFirst && okLast && opens != closes && opens != dayMinutes {
+		return "write " + strconv.Quote(fullHour(first)+"-"+fullHour(last))
+	}
+	return `write "18:00-22:00"; "22:00-02:00" runs past midnight`
+}
+
+// fullHour writes 6:00, 6h and 6 as 06:00.
+func fullHour(text string) string {
+	hour, minute, _ := strings.Cut(strings.Replace(strings.TrimSpace(text), "h", ":", 1), ":")
+	if len(hour) == 1 {
+		hour = "0" + hour
+	}
+	return hour + ":" + cmp.Or(minute, "00")
 }
 
 // minuteOf reads "18:00", up to "24:00".

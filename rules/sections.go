@@ -46,7 +46,11 @@ func (l *loader) heading() {
 	if code, ok := l.text(root.get("currency")); ok {
 		unit, known := money.Currency(code)
 		if !known {
-			l.errorf(root.get("currency").place, "write its three letters, such as DZD", "%q is not a currency of ISO 4217", code)
+			hint := "write its three letters, such as DZD"
+			if _, known := money.Currency(strings.ToUpper(code)); known {
+				hint = "write " + strings.ToUpper(code)
+			}
+			l.errorf(root.get("currency").place, hint, "%q is not a currency of ISO 4217", code)
 		}
 		plan.Currency = unit
 	}
@@ -244,9 +248,7 @@ func (l *loader) tariffs() {
 		if per := e.value.get("per"); !builtin && per.shape == scalar {
 			unit = unitOf(per.text)
 		}
-		if t.Per = int64(l.amount(e.value.get("per"), unit)); t.Per == 0 && e.value.get("per").text == "0" {
-			l.errorf(e.value.get("per").place, "write 1 or more", "a tariff per 0 units has no meaning")
-		}
+		t.Per = int64(l.positive(e.value.get("per"), unit, "a tariff is per 1 or more"))
 		plan.Tariffs = append(plan.Tariffs, t)
 	}
 	slices.SortFunc(plan.Tariffs, func(a, b ledger.TariffPlan) int { return strings.Compare(a.Service, b.Service) })
@@ -276,16 +278,15 @@ func (l *loader) counters() {
 		if c.Window != 0 && c.Window < windowMin {
 			l.errorf(e.value.get("window").place, "", "a window has at least %s", spanText(windowMin))
 		}
-		on := e.value.get("on")
-		c.On, _ = l.text(on)
-		schema := l.schemas[c.On]
+		schema := l.eventType(e.value.get("on"), "write a counter for each event type")
 		if schema == nil {
-			l.errorf(on.place, nearestHint(c.On, l.typeNames()), "there is no event type %q", c.On)
 			continue
 		}
+		c.On = schema.Type
 		if sum := e.value.get("sum"); sum != nil {
 			c.Sum, c.Digits = l.sum(sum, schema)
 		}
+		c.Memory = ledger.MemoryOf(c.Name, c.On, c.Sum)
 		plan.Counters = append(plan.Counters, c)
 	}
 	slices.SortFunc(plan.Counters, func(a, b ledger.CounterPlan) int { return strings.Compare(a.Name, b.Name) })
@@ -333,9 +334,11 @@ func (l *loader) counterIndex(name string) (int, bool) {
 	})
 }
 
-// counterUnit returns what a counter counts, for texts.
+// counterUnit returns what a counter counts: money, or things without a unit.
 func (l *loader) counterUnit(i int) money.Unit {
-	if l.book.plan.Counters[i].Digits > 0 {
+	c := &l.book.plan.Counters[i]
+	isMoney := func(f charge.FieldSpec) bool { return f.Name == c.Sum && f.Kind == charge.MoneyField }
+	if c.Sum == "charged" && c.On == charge.Usage || slices.ContainsFunc(l.schemas[c.On].Fields, isMoney) {
 		return l.book.plan.Currency
 	}
 	return money.Unit{}

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -94,7 +95,7 @@ func (l *loader) compileText(n *node, r *rule, v vocabulary) []piece {
 	name := func(s string, offset int) {
 		p, problem, hint := l.slot(strings.TrimSpace(s), r, v)
 		if problem != "" {
-			l.errorf(n.locate(offset), hint, "%s (rule %s)", problem, r.Name)
+			l.errorAt(n, offset, hint, "%s (rule %s)", problem, r.Name)
 		}
 		pieces = append(pieces, p)
 	}
@@ -105,6 +106,9 @@ func (l *loader) compileText(n *node, r *rule, v vocabulary) []piece {
 
 // slot resolves one name of a text, or says what is wrong with it.
 func (l *loader) slot(name string, r *rule, v vocabulary) (p piece, problem, hint string) {
+	if name == "" {
+		return p, "the braces are empty", "put a name in, such as {amount}, or write {{ for a brace"
+	}
 	head, balance, _ := strings.Cut(name, ".")
 	switch head {
 	case "credited", "expires":
@@ -131,6 +135,9 @@ func (l *loader) slot(name string, r *rule, v vocabulary) (p piece, problem, hin
 	}
 	found, err := v.Variable(strings.Split(name, "."))
 	if err != nil {
+		if refusal := (*when.Refusal)(nil); errors.As(err, &refusal) {
+			return p, refusal.Message, refusal.Hint
+		}
 		return p, err.Error(), nearestHint(name, append(v.Names(), "credited", "expires"))
 	}
 	return piece{slot: slotVariable, ref: found.Ref}, "", ""
@@ -246,7 +253,7 @@ func (l *loader) checkText(n *node) bool {
 		return false
 	}
 	if at := braces(s, func(string) {}, func(string, int) {}); at >= 0 {
-		l.errorf(n.locate(at), "close it with }, or write {{ for a brace", "the brace is never closed")
+		l.errorAt(n, at, "close it with }, or write {{ for a brace", "the brace is never closed")
 		return false
 	}
 	return true

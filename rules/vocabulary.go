@@ -88,14 +88,14 @@ func (v vocabulary) Predicate(path []string, method, argument string) (when.Vari
 	case "in":
 		i, ok := v.segmentIndex(argument)
 		if !ok {
-			hint := cmp.Or(nearestHint(argument, v.segmentNames()), "declare it under segments")
-			return when.Variable{}, fmt.Errorf("there is no segment %q: %s", argument, hint)
+			hint := cmp.Or(v.nearest(argument, v.segmentNames), "declare it under segments")
+			return when.Variable{}, &when.Refusal{Message: fmt.Sprintf("there is no segment %q", argument), Hint: hint}
 		}
 		v.segmentUsed(i)
 		found.source, found.index = fromSegment, i
 	case "tagged":
 		if !isName(argument, "_-") {
-			return when.Variable{}, fmt.Errorf("%q is not a tag: %s", argument, nameRule("_-"))
+			return when.Variable{}, &when.Refusal{Message: fmt.Sprintf("%q is not a tag", argument), Hint: nameRule("_-")}
 		}
 		found.source, found.name = fromTag, argument
 	default:
@@ -107,8 +107,11 @@ func (v vocabulary) Predicate(path []string, method, argument string) (when.Vari
 // Location is where the hours and days of a time are taken.
 func (v vocabulary) Location() *time.Location { return v.book.plan.Location }
 
-// Names lists every name, for suggestions.
+// Names lists every name, for suggestions, while there is somebody to see them.
 func (v vocabulary) Names() []string {
+	if v.full() {
+		return nil
+	}
 	var names []string
 	for _, side := range v.sides() {
 		for _, b := range v.book.plan.Balances {
@@ -149,7 +152,7 @@ func (v vocabulary) find(path []string) (variable, bool, error) {
 		return found, path[0] == "before", err
 	}
 	if v.schema == nil {
-		return variable{}, false, fmt.Errorf("%w: a segment sees the customer alone, not an event", unknown)
+		return variable{}, false, &when.Refusal{Message: unknown.Error(), Hint: "a segment sees the customer alone, not an event"}
 	}
 	found, err := v.ofEvent(path, unknown)
 	return found, false, err
@@ -179,7 +182,7 @@ func (v vocabulary) ofEvent(path []string, unknown error) (variable, error) {
 		return variable{source: fromMSISDN, Variable: when.Variable{Type: when.Text}}, nil
 	case "charged", "shortfall":
 		if v.schema.Type != charge.Usage {
-			return variable{}, fmt.Errorf("%s is known of usage alone, not of the event type %s", path[0], v.schema.Type)
+			return variable{}, &when.Refusal{Message: fmt.Sprintf("%s is known of usage alone, not of the event type %s", path[0], v.schema.Type)}
 		}
 		from := fromCharged
 		if path[0] == "shortfall" {
@@ -195,7 +198,7 @@ func fieldVariable(f charge.FieldSpec, path []string, currency money.Unit, unkno
 	found := variable{source: fromField, name: f.Name, Variable: when.Variable{Zero: !f.Required}}
 	if f.Kind == charge.AttributesField {
 		if len(path) != 2 {
-			return variable{}, fmt.Errorf("write %s.<attribute> for one of its attributes", f.Name)
+			return variable{}, &when.Refusal{Message: fmt.Sprintf("%s is a list of attributes", f.Name), Hint: fmt.Sprintf("write %s.<attribute> for one of them", f.Name)}
 		}
 		return variable{source: fromSet, name: path[1], Variable: when.Variable{Type: when.Any}}, nil
 	}
@@ -244,9 +247,12 @@ func (v vocabulary) ofCustomer(path []string, unknown error) (variable, error) {
 	case "tracking":
 		return variable{source: fromTracking, Variable: number}, nil
 	case "attributes":
-		return variable{}, fmt.Errorf("write %s.attributes.<name> for one of the attributes", path[0])
+		return variable{}, &when.Refusal{Message: path[0] + ".attributes is all of the attributes", Hint: fmt.Sprintf("write %s.attributes.<name> for one of them", path[0])}
 	case "in", "tagged":
-		return variable{}, fmt.Errorf("write %s.%s(\"…\")", path[0], name)
+		return variable{}, &when.Refusal{Message: fmt.Sprintf("%s.%s asks for a name", path[0], name), Hint: fmt.Sprintf("write %s.%s(\"…\")", path[0], name)}
+	}
+	if charge.Nearest(strings.Join(path, "."), v.Names()) == "" {
+		return variable{}, &when.Refusal{Message: unknown.Error(), Hint: fmt.Sprintf("for an attribute write %s.attributes.%s", path[0], name)}
 	}
 	return variable{}, unknown
 }

@@ -1,6 +1,7 @@
 package when
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"regexp/syntax"
@@ -152,7 +153,7 @@ func (c *checker) call(n *node, call ast.CallExpr) *node {
 	}
 	s, ok := find(name, global)
 	if !ok || c.is(at-1, ".") {
-		hint := c.didYouMean(nil, name, functionNames(global))
+		hint := c.didYouMean(name, functionNames(global))
 		if _, known := find(name, method); known {
 			hint = fmt.Sprintf("write it after a value: x.%s(…)", name)
 		}
@@ -270,8 +271,12 @@ func zone(name string) (*time.Location, error) {
 
 // predicate checks a call that the vocabulary answers: customer.in("youth").
 func (c *checker) predicate(n *node, at int, name string, call ast.CallExpr) *node {
-	meant := c.didYouMean(nil, name, functionNames(method))
+	meant := c.didYouMean(name, functionNames(method))
 	parts, lo, _, isName := c.path(call.Target())
+	if isName && len(call.Args()) == 1 && call.Args()[0].Kind() == ast.IdentKind && (name == "in" || name == "tagged") {
+		word := call.Args()[0].AsIdent()
+		return c.broken(n, at, name+" takes a text in quotes", fmt.Sprintf("write %s.%s(%q)", strings.Join(parts, "."), name, word))
+	}
 	if !isName || parts[0] == c.element || len(call.Args()) != 1 || call.Args()[0].Kind() != ast.LiteralKind {
 		return c.notPredicate(n, at, name, meant)
 	}
@@ -282,6 +287,9 @@ func (c *checker) predicate(n *node, at int, name string, call ast.CallExpr) *no
 	n.lo = lo
 	v, err := c.vocabulary.Predicate(parts, name, argument)
 	if err != nil {
+		if refusal := (*Refusal)(nil); errors.As(err, &refusal) {
+			return c.broken(n, at, refusal.Message, refusal.Hint)
+		}
 		return c.broken(n, at, err.Error(), meant)
 	}
 	return n.variable(v)

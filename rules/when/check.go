@@ -2,8 +2,10 @@ package when
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -168,11 +170,23 @@ func (c *checker) name(n *node, e ast.Expr) *node {
 		return n
 	}
 	v, err := c.vocabulary.Variable(parts)
+	if refusal := (*Refusal)(nil); errors.As(err, &refusal) {
+		return c.broken(n, lo, refusal.Message, refusal.Hint)
+	}
 	if err != nil {
-		names := append([]string{"true", "false"}, c.vocabulary.Names()...)
-		return c.broken(n, lo, err.Error(), c.didYouMean(err, strings.Join(parts, "."), names))
+		return c.broken(n, lo, err.Error(), c.unknown(parts))
 	}
 	return n.variable(v)
+}
+
+// unknown says what may have been meant by a name that there is not.
+func (c *checker) unknown(parts []string) string {
+	name := strings.Join(parts, ".")
+	hint := c.didYouMean(name, append([]string{"true", "false"}, c.vocabulary.Names()...))
+	if hint == "" && len(parts) == 1 {
+		return `a text stands in quotes: "` + name + `"`
+	}
+	return hint
 }
 
 func (n *node) variable(v Variable) *node {
@@ -183,9 +197,9 @@ func (n *node) variable(v Variable) *node {
 	return n
 }
 
-func (c *checker) didYouMean(err error, name string, candidates []string) string {
+func (c *checker) didYouMean(name string, candidates []string) string {
 	best := charge.Nearest(name, candidates)
-	if best == "" || err != nil && strings.Contains(err.Error(), best) {
+	if best == "" {
 		return ""
 	}
 	return "did you mean " + best + "?"
@@ -305,7 +319,7 @@ func (c *checker) operator(n *node, o op, args []ast.Expr) *node {
 		n.typ, ok = Bool, fits(left.typ, right.typ)
 		for _, k := range n.kids {
 			if !ordered(k.typ) {
-				return c.broken(n, sign, fmt.Sprintf("%s is %s, which has no order", k.text, k.typ), "")
+				return c.broken(n, sign, fmt.Sprintf("%s is %s, which has no order", k.text, k.typ), c.between(left, right, sign))
 			}
 		}
 	case opIn:
@@ -319,6 +333,14 @@ func (c *checker) operator(n *node, o op, args []ast.Expr) *node {
 		return c.mismatch(n, left, right, sign)
 	}
 	return n
+}
+
+// between says how to write 3 < amount < 5, which compares a truth with 5.
+func (c *checker) between(left, right *node, sign int) string {
+	if left.op < opLess || left.op > opGreaterEqual || len(left.kids) != 2 {
+		return ""
+	}
+	return fmt.Sprintf("write %s && %s %s %s", left.text, left.kids[1].text, c.text(c.tokens[sign]), right.text)
 }
 
 // fits reports whether values of both types may be of one kind.
@@ -366,9 +388,31 @@ func (c *checker) mismatch(n, left, right *node, sign int) *node {
 				hint = "write " + b.value.Text + " without quotes"
 			}
 		}
+		if b.typ == Text && b.op == opConstant {
+			hint = cmp.Or(hint, c.quotedMoment(a.typ, b.value.Text))
+		}
 	}
 	message := fmt.Sprintf("%s is %s, %s is %s", left.text, left.typ, right.text, right.typ)
 	return c.broken(n, sign, message, hint)
+}
+
+// quotedMoment says how to write a time or a duration that stands in plain
+// quotes.
+func (c *checker) quotedMoment(t Type, text string) string {
+	switch t {
+	case Span:
+		return `write duration("24h")`
+	case Time:
+		at, err := time.ParseInLocation(time.DateOnly, text[:min(len(text), len(time.DateOnly))], c.location)
+		if exact, exactErr := time.Parse(time.RFC3339, text); exactErr == nil {
+			at, err = exact, nil
+		}
+		if err != nil {
+			return `write timestamp("2026-11-01T00:00:00Z")`
+		}
+		return "write timestamp(" + strconv.Quote(at.Format(time.RFC3339)) + ")"
+	}
+	return ""
 }
 
 func (c *checker) in(n, left, right *node, sign int) *node {

@@ -63,6 +63,35 @@ var faultCases = []faultCase{
 	one(strings.Repeat("a", 4097), "1:1: the expression has 4097 characters, at most 4096 are allowed"),
 	one("amount in ["+strings.Repeat("1,", 600)+"1]", "1:1006: the expression has more than 500 parts: name parts of it as segments"),
 
+	// What other languages and word processors write.
+	one("amount => 300", "1:8: unexpected =: write >="),
+	one("amount =< 300", "1:8: unexpected =: write <="),
+	one("amount > 300 AND gift", "1:14: unexpected AND: write &&"),
+	one("amount > 300 Or gift", "1:14: unexpected Or: write ||"),
+	one("NOT gift", "1:5: unexpected gift: write !(…)"),
+	one("channel == “app”", `1:12: unexpected “: write straight quotes: "…"`),
+	one("channel == «app»", `1:12: unexpected «: write straight quotes: "…"`),
+	one("channel == ’app’", `1:12: unexpected ’: write straight quotes: "…"`),
+	one("amount ≥ 300", "1:8: unexpected ≥: write >="),
+	one("amount ≤ 300", "1:8: unexpected ≤: write <="),
+	one("amount ≠ 300", "1:8: unexpected ≠: write !="),
+	one("amount > ٣٠٠", "1:10: unexpected ٣: write the digits 0 to 9"),
+	one("amount > 500MB", "1:10: unexpected 500MB: in a condition bytes are plain numbers: write 500000000"),
+	one("amount > 10m", "1:10: unexpected 10m: in a condition seconds are plain numbers: write 600"),
+	one("amount > 1_000", "1:10: unexpected 1_000: write the number alone: 1000"),
+	one("amount > 300DA", "1:10: unexpected 300DA: write the number alone"),
+	one("amount > 300 DA", "1:14: unexpected DA: write the number alone: 300"),
+	one("amount > 300 DA && gift", "1:14: unexpected DA: write the number alone: 300"),
+	one("amount > 300%", "1:14: the expression ends too early: write the number alone: 300"),
+	one("amount > 300% && gift", "1:15: unexpected &&: write the number alone: 300"),
+	one("amount > 300 300", "1:14: unexpected 300"),
+	one("3 < amount < 5", "1:12: 3 < amount is true or false, which has no order: write 3 < amount && amount < 5"),
+	one("channel == ussd", `1:12: unknown name ussd: a text stands in quotes: "ussd"`),
+	one("time > '2026-11-01'", `1:6: time is a time, '2026-11-01' is text: write timestamp("2026-11-01T00:00:00+01:00")`),
+	one("time > '2026-11-01T10:00:00Z'", `1:6: time is a time, '2026-11-01T10:00:00Z' is text: write timestamp("2026-11-01T10:00:00Z")`),
+	one("'yesterday' < time", `1:13: 'yesterday' is text, time is a time: write timestamp("2026-11-01T00:00:00Z")`),
+	one("quiet > '24h'", `1:7: quiet is a duration, '24h' is text: write duration("24h")`),
+
 	// What CEL has and the rule language has not.
 	one("null == amount", "1:1: null is not part of the rule language: has(name) tells whether a value is there"),
 	one("b'x' == channel", "1:1: b'x' is not part of the rule language: has(name) tells whether a value is there"),
@@ -92,7 +121,7 @@ var faultCases = []faultCase{
 	one("startsWith(channel, 'a')", "1:1: unknown function startsWith: write it after a value: x.startsWith(…)"),
 	one("sise(channel) > 1", "1:1: unknown function sise: did you mean size?"),
 	one("customer.in('yuth')", `1:10: customer.in does not know "yuth"`),
-	one("customer.in(channel)", `1:10: in is not a function on text, lists or times: a question such as customer.in("name") takes one text in quotes`),
+	one("customer.in(channel)", `1:10: in takes a text in quotes: write customer.in("channel")`),
 	one("customer.in(1)", `1:10: in is not a function on text, lists or times: a question such as customer.in("name") takes one text in quotes`),
 
 	// Arguments.
@@ -136,7 +165,7 @@ var faultCases = []faultCase{
 	one("customer.attributes.likes == [1]", "1:27: customer.attributes.likes is any value, [1] is a list of numbers"),
 	one("size([1] + [2]) > 1", "1:10: [1] is a list of numbers, which + does not take"),
 	{"nope(1) && size(nope) > 1 && has(nope)", []string{
-		"1:1: unknown function nope", "1:17: unknown name nope", "1:34: unknown name nope",
+		"1:1: unknown function nope", `1:17: unknown name nope: a text stands in quotes: "nope"`, `1:34: unknown name nope: a text stands in quotes: "nope"`,
 	}},
 	one("['a', 1] == topics", "1:7: 'a' is text, 1 is a number: a list holds either text or numbers"),
 	one("[gift] == topics", "1:2: gift is true or false, a list holds either text or numbers: string(…) and double(…) convert"),

@@ -2,6 +2,7 @@ package when
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -72,6 +73,23 @@ func (n *node) variables(vs []*node) []*node {
 		vs = k.variables(vs)
 	}
 	return vs
+}
+
+// operands appends to all the variables that make up n's value.
+func (n *node) operands(all []Operand) []Operand {
+	switch {
+	case n.typ == Bool:
+		return all
+	case n.op == opVariable && (n.typ == Number || n.typ == Any):
+		if !slices.ContainsFunc(all, func(o Operand) bool { return o.Ref == n.ref }) {
+			all = append(all, Operand{n.ref, n.text})
+		}
+		return all
+	}
+	for _, k := range n.kids {
+		all = k.operands(all)
+	}
+	return all
 }
 
 // conjuncts splits a condition at the && of its top, however parenthesised.

@@ -122,6 +122,12 @@ type Vocabulary interface {
 	Location() *time.Location
 }
 
+// Refusal is a Vocabulary's error that says what to do instead. Any other error
+// is answered with the nearest of the Names.
+type Refusal struct{ Message, Hint string }
+
+func (r *Refusal) Error() string { return r.Message }
+
 // Reader gives the values of one evaluation: a Missing value for what is absent.
 // It must not be changed while it is read, and is not kept.
 type Reader interface {
@@ -206,6 +212,17 @@ func (x *Expression) Refs() []int {
 	}
 	return refs
 }
+
+// Operand is a number that an expression's value is made of.
+type Operand struct {
+	Ref  int
+	Name string // as written
+}
+
+// Operands returns the numbers that the expression's value is made of, each
+// once, and the variables whose type is known at run time only. What
+// conditions within it look at is left out.
+func (x *Expression) Operands() []Operand { return x.root.operands(nil) }
 
 // Conjuncts returns the conditions that the expression joins by && at its top,
 // in order: the expression itself if it joins none. They share its compiled

@@ -9,7 +9,7 @@ import (
 )
 
 // attributesMax bounds the attributes of one customer.
-const attributesMax = 128
+const attributesMax = 256
 
 // Apply gives the customer the event's own effect, its counters included. A
 // type without an effect of its own is counted only. On a refusal the customer
@@ -91,6 +91,9 @@ func (p *Plan) price(service string, units int64) (money.Amount, *Refusal) {
 	tariff, ok := p.tariff(service)
 	if !ok || units == 0 {
 		return 0, nil
+	}
+	if tariff.Per <= 0 {
+		return 0, refuse(charge.Unsupported, "the tariff of "+service+" is per "+strconv.FormatInt(tariff.Per, 10)+" units")
 	}
 	started := (units-1)/tariff.Per + 1
 	price, err := tariff.Price.MulDivUp(started, 1)

@@ -21,6 +21,20 @@ type CounterPlan struct {
 	Sum      string // "": how many; "charged" of a usage: Effect.Charged; else a number field of the event
 	Window   time.Duration
 	Digits   int // digits after the point of what is summed: the currency's for money, 0 for counts; what is finer is rounded down
+
+	// Memory is the name under which customers keep it: MemoryOf what it counts.
+	Memory string
+}
+
+// MemoryOf returns the name under which customers keep a counter. What it
+// counts is part of it, so a counter that keeps its name and counts something
+// else begins anew: what was messages is never read as money. Its window is not
+// part of it. No rule's limit has such a name.
+func MemoryOf(name, on, sum string) string {
+	if sum == "" {
+		return name + "=" + on
+	}
+	return name + "=" + on + ":" + sum
 }
 
 const (
@@ -51,7 +65,7 @@ func (p *CounterPlan) bucketsMax() int {
 // sum with plan.Digits digits after the point. If the window has changed and the
 // customer had no event since, the value has the resolution of before.
 func (p *Plan) CounterValue(c *charge.Customer, plan *CounterPlan, at charge.Instant) int64 {
-	counter := c.Counter(plan.Name)
+	counter := c.Counter(plan.Memory)
 	if counter == nil {
 		return 0
 	}
@@ -111,7 +125,7 @@ func (p *Plan) summand(plan *CounterPlan, e *charge.Event, fx *Effect) (money.Am
 // so that an int64 holds the sum of all: they are fewer than 1,000.
 func (p *Plan) add(c *charge.Customer, plan *CounterPlan, value money.Amount, at, clock charge.Instant) error {
 	step := plan.Step()
-	counter := c.OpenCounter(plan.Name, int64(step/time.Second))
+	counter := c.OpenCounter(plan.Memory, int64(step/time.Second))
 	if counter.Step != int64(step/time.Second) {
 		if err := rebucket(counter, int64(step/time.Second)); err != nil {
 			return err

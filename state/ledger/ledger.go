@@ -13,6 +13,7 @@ package ledger
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -119,23 +120,31 @@ func (p *Plan) Admit(e *charge.Event, clock charge.Instant) *Refusal {
 	}
 	switch e.Type {
 	case charge.Recharge:
-		if currency := e.Text("currency"); currency != "" && currency != p.Currency.Name {
-			return refuse(charge.Unsupported, "currency "+currency+" is not the rulebook's "+p.Currency.Name)
+		if _, refusal := p.balance(MainBalance); refusal != nil {
+			return refusal
 		}
-		_, refusal := p.balance(MainBalance)
-		return refusal
+		return p.admitCurrency(e)
 	case charge.Adjustment:
 		_, refusal := p.balance(e.Text("balance"))
 		return refusal
 	case charge.Usage, charge.CDR:
 		if service := e.Text("service"); !slices.Contains(p.Services, service) {
-			return refuse(charge.Unsupported, "service "+service+" is not in the rulebook")
+			return refuse(charge.Unsupported, "service "+strconv.Quote(service)+" is not in the rulebook")
 		}
+		return p.admitCurrency(e)
 	case charge.Profile, charge.Contact, charge.Grievance, charge.Survey:
 	default:
 		if !slices.Contains(p.Types, e.Type) {
-			return refuse(charge.Unsupported, "event type "+e.Type+" is not in the rulebook")
+			return refuse(charge.Unsupported, "event type "+strconv.Quote(e.Type)+" is not in the rulebook")
 		}
+	}
+	return nil
+}
+
+// admitCurrency refuses an event that names a currency other than the plan's.
+func (p *Plan) admitCurrency(e *charge.Event) *Refusal {
+	if currency := e.Text("currency"); currency != "" && currency != p.Currency.Name {
+		return refuse(charge.Unsupported, "currency "+strconv.Quote(currency)+" is not the rulebook's "+p.Currency.Name)
 	}
 	return nil
 }
@@ -145,7 +154,7 @@ func (p *Plan) Admit(e *charge.Event, clock charge.Instant) *Refusal {
 func (p *Plan) balance(name string) (*BalancePlan, *Refusal) {
 	plan, ok := p.Balance(name)
 	if !ok {
-		return nil, refuse(charge.UnknownBalance, "balance "+name+" is not in the rulebook")
+		return nil, refuse(charge.UnknownBalance, "balance "+strconv.Quote(name)+" is not in the rulebook")
 	}
 	return plan, nil
 }

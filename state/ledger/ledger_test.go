@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"fmt"
+	"math"
 	"reflect"
 	"slices"
 	"strings"
@@ -113,6 +114,28 @@ func TestUnfitAmountsAreParked(t *testing.T) {
 	}
 }
 
+// The door lets events of all years in; no clock makes the ends of time pass here.
+func TestTheEndsOfTimeAreParked(t *testing.T) {
+	plan := twinPlan()
+	plan.Lateness = math.MaxInt64
+	for at, want := range map[charge.Instant]charge.ParkReason{math.MinInt64: charge.TooLate, math.MaxInt64: charge.FromTheFuture} {
+		if refusal := plan.Admit(&charge.Event{Type: charge.Contact, Time: at}, noon); refusal == nil || refusal.Reason != want {
+			t.Errorf("at %v: got %v, want %s", at.Time(), refusal, want)
+		}
+	}
+}
+
+func TestAnotherCurrencyIsParked(t *testing.T) {
+	for _, eventType := range []string{charge.Recharge, charge.Usage} {
+		e := charge.Event{Type: eventType, Time: noon, Fields: []charge.Field{
+			{Name: "service", Value: charge.TextValue("voice")}, {Name: "currency", Value: charge.TextValue("EUR")},
+		}}
+		if refusal := twinPlan().Admit(&e, noon); refusal == nil || refusal.Reason != charge.Unsupported || !strings.Contains(refusal.Detail, `"EUR"`) {
+			t.Errorf("%s: got %v, want %s", eventType, refusal, charge.Unsupported)
+		}
+	}
+}
+
 // The currency lost a digit since the event was accepted: its amount means the
 // same money, or it is parked.
 func TestMoneyIsReadInTheBookInForce(t *testing.T) {
@@ -156,7 +179,7 @@ func TestStep(t *testing.T) {
 func TestCounterWindow(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		window := time.Duration(rapid.Int64Range(1, 4000).Draw(t, "window")) * time.Second
-		counter := CounterPlan{Name: "n", On: charge.Contact, Window: window}
+		counter := CounterPlan{Name: "n", Memory: "n", On: charge.Contact, Window: window}
 		plan := &Plan{Lateness: time.Hour, Counters: []CounterPlan{counter}}
 		var c charge.Customer
 		var happened []charge.Instant
@@ -194,7 +217,7 @@ func TestCounterWindow(t *testing.T) {
 }
 
 func TestCounterForgetsWhatNoEventCanNeed(t *testing.T) {
-	counter := CounterPlan{Name: "n", On: charge.Contact, Window: time.Minute}
+	counter := CounterPlan{Name: "n", Memory: "n", On: charge.Contact, Window: time.Minute}
 	plan := &Plan{Lateness: time.Hour, Counters: []CounterPlan{counter}}
 	var c charge.Customer
 	contact := func(clock charge.Instant) {
@@ -224,7 +247,7 @@ func TestCounterForgetsWhatNoEventCanNeed(t *testing.T) {
 
 func TestCounterOfASumThatReturnsToZeroIsEmpty(t *testing.T) {
 	plan := twinPlan()
-	plan.Counters = []CounterPlan{{Name: "net", On: charge.Adjustment, Sum: "amount", Window: time.Hour, Digits: 2}}
+	plan.Counters = []CounterPlan{{Name: "net", Memory: "net", On: charge.Adjustment, Sum: "amount", Window: time.Hour, Digits: 2}}
 	var c charge.Customer
 	for _, amount := range []int64{500, -500} {
 		e := charge.Event{Type: charge.Adjustment, Time: noon, Fields: []charge.Field{
@@ -241,7 +264,7 @@ func TestCounterOfASumThatReturnsToZeroIsEmpty(t *testing.T) {
 }
 
 func TestCounterRoundsWhatIsFinerDown(t *testing.T) {
-	counter := CounterPlan{Name: "heat", On: "probe", Sum: "degrees", Window: time.Hour, Digits: 1}
+	counter := CounterPlan{Name: "heat", Memory: "heat", On: "probe", Sum: "degrees", Window: time.Hour, Digits: 1}
 	plan := &Plan{Types: []string{"probe"}, Counters: []CounterPlan{counter}}
 	var c charge.Customer
 	for _, text := range []string{"1.25", "-1.25", "3"} {
@@ -262,7 +285,7 @@ func TestCounterRoundsWhatIsFinerDown(t *testing.T) {
 func TestCounterOverflowParks(t *testing.T) {
 	plan := twinPlan()
 	plan.Services = append(plan.Services, "free")
-	plan.Counters = []CounterPlan{{Name: "units", On: charge.Usage, Sum: "units", Window: time.Hour}}
+	plan.Counters = []CounterPlan{{Name: "units", Memory: "units", On: charge.Usage, Sum: "units", Window: time.Hour}}
 	var c charge.Customer
 	apply := func(units money.Amount) *Refusal {
 		return plan.Apply(&c, &charge.Event{Type: charge.Usage, Time: noon, Fields: []charge.Field{
@@ -283,6 +306,33 @@ func TestFloorDiv(t *testing.T) {
 		if got := floorDiv(test.a, test.b); got != test.want {
 			t.Errorf("%d/%d = %d, want %d", test.a, test.b, got, test.want)
 		}
+	}
+}
+
+// TestTariffPerNothingParks: no book that loads has such a tariff, and a plan
+// that does must not bring the turn down.
+func TestTariffPerNothingParks(t *testing.T) {
+	for _, per := range []int64{0, -60} {
+		plan := twinPlan()
+		plan.Services, plan.Tariffs = []string{"free"}, []TariffPlan{{Service: "free", Price: 400, Per: per}}
+		refusal := plan.Apply(new(charge.Customer), &charge.Event{Type: charge.Usage, Time: noon, Fields: []charge.Field{
+			{Name: "service", Value: charge.TextValue("free")},
+			{Name: "units", Value: charge.NumberValue(money.Int(60))},
+		}}, noon, &Effect{})
+		if refusal == nil || refusal.Reason != charge.Unsupported {
+			t.Errorf("a tariff per %d: got %v, want a refusal", per, refusal)
+		}
+	}
+}
+
+func TestMemoryOf(t *testing.T) {
+	seen := map[string]bool{"limit:n:day": true}
+	for _, parts := range [][3]string{{"n", "usage", ""}, {"n", "usage", "units"}, {"n", "usage", "charged"}, {"n", "cdr", "units"}, {"limit", "n", "day"}} {
+		name := MemoryOf(parts[0], parts[1], parts[2])
+		if seen[name] {
+			t.Errorf("%v shares the memory %s", parts, name)
+		}
+		seen[name] = true
 	}
 }
 
@@ -331,9 +381,9 @@ func TestLookup(t *testing.T) {
 func benchmarkCustomer(b *testing.B) (*Plan, *charge.Customer) {
 	plan := twinPlan()
 	plan.Counters = []CounterPlan{
-		{Name: "recharged_30d", On: charge.Recharge, Sum: "amount", Window: 30 * 24 * time.Hour, Digits: 2},
-		{Name: "recharges_10m", On: charge.Recharge, Window: 10 * time.Minute},
-		{Name: "spent_30d", On: charge.Usage, Sum: "charged", Window: 30 * 24 * time.Hour, Digits: 2},
+		{Name: "recharged_30d", Memory: "recharged_30d", On: charge.Recharge, Sum: "amount", Window: 30 * 24 * time.Hour, Digits: 2},
+		{Name: "recharges_10m", Memory: "recharges_10m", On: charge.Recharge, Window: 10 * time.Minute},
+		{Name: "spent_30d", Memory: "spent_30d", On: charge.Usage, Sum: "charged", Window: 30 * 24 * time.Hour, Digits: 2},
 	}
 	c := new(charge.Customer)
 	var fx Effect

@@ -129,7 +129,7 @@ func (p *player) declare(what string, words []string) (err error) {
 		tariff.Per = int64(per)
 		p.plan.Tariffs = declare(p.plan.Tariffs, tariff, func(t TariffPlan) string { return t.Service })
 	case "counter":
-		c := CounterPlan{Name: words[0], On: args["on"], Sum: args["sum"]}
+		c := CounterPlan{Name: words[0], On: args["on"], Sum: args["sum"], Memory: MemoryOf(words[0], args["on"], args["sum"])}
 		if slices.Contains([]string{"amount", "charge", "charged"}, c.Sum) {
 			c.Digits = p.plan.Currency.Digits
 		}
