@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"fmt"
 	"strconv"
 
 	"recharged/rules"
@@ -31,13 +32,10 @@ type said struct {
 // clock. On success the outcome is complete and j.after holds the customer
 // afterwards; on a refusal the event has no effect and j.after means nothing.
 func (j *judge) event(before *charge.Customer, e *charge.Event, clock charge.Instant) (charge.Outcome, said, *ledger.Refusal) {
-	plan := j.book.Plan()
-	if refusal := plan.Admit(e, clock); refusal != nil {
+	if refusal := j.book.Plan().Admit(e, clock); refusal != nil {
 		return charge.Outcome{}, said{}, refusal
 	}
-	j.after.CopyFrom(before)
-	j.effect.Reset()
-	if refusal := plan.Apply(&j.after, e, clock, &j.effect); refusal != nil {
+	if refusal := j.own(before, e, clock); refusal != nil {
 		return charge.Outcome{}, said{}, refusal
 	}
 	subject := rules.Subject{
@@ -50,15 +48,35 @@ func (j *judge) event(before *charge.Customer, e *charge.Event, clock charge.Ins
 	}
 	j.decision.Reset()
 	j.book.Decide(&subject, &j.decision)
-	for _, credit := range j.decision.Credits {
-		if refusal := plan.Credit(&j.after, credit.Credit, clock, &j.effect); refusal != nil {
-			return charge.Outcome{}, said{}, refusal
+	for rule, refusal := j.give(clock); refusal != nil; rule, refusal = j.give(clock) {
+		// What a rule wants to give cannot be given, but the event is charged: the
+		// rule is taken out, and the others give again.
+		j.decision.Fail(rule, refusal.Detail)
+		if refusal := j.own(before, e, clock); refusal != nil {
+			panic(fmt.Sprintf("stream: an event that took effect is refused the second time: %v", refusal))
 		}
 	}
 	j.book.Settle(&j.decision, &j.after, clock)
 	var s said
 	s.notifications, s.alerts = j.book.Render(&subject, &j.decision)
 	return j.applied(e, clock), s, nil
+}
+
+// own makes the event's own effect on a copy of the customer.
+func (j *judge) own(before *charge.Customer, e *charge.Event, clock charge.Instant) *ledger.Refusal {
+	j.after.CopyFrom(before)
+	j.effect.Reset()
+	return j.book.Plan().Apply(&j.after, e, clock, &j.effect)
+}
+
+// give posts what the rules give. On a refusal it names the rule.
+func (j *judge) give(clock charge.Instant) (rule string, refusal *ledger.Refusal) {
+	for _, credit := range j.decision.Credits {
+		if refusal := j.book.Plan().Credit(&j.after, credit.Credit, clock, &j.effect); refusal != nil {
+			return credit.Rule, refusal
+		}
+	}
+	return "", nil
 }
 
 // applied writes the outcome of an event that took effect.

@@ -223,3 +223,34 @@ func TestADefectHaltsItsPartition(t *testing.T) {
 		t.Errorf("a panic came out as %v", err)
 	}
 }
+
+// What a rule wants to give does not fit: the rule is passed over, the customer
+// is charged and credited all the same.
+func TestARuleThatCannotGiveDoesNotHoldUpTheEvent(t *testing.T) {
+	p := startProcessor(t, t.TempDir(), func(o *Options) {
+		o.DefaultRulebook = []byte(`version: 1
+currency: DZD
+balances: {main: {unit: DZD, order: 1}, points: {unit: point, spend: false}, bonus: {unit: DZD, order: 2}}
+rules:
+  - {name: much, on: recharge, priority: 1, then: [credit: {to: points, amount: 9000000000000000}, tag: lucky]}
+  - {name: some, on: recharge, then: [credit: {to: bonus, percent: 10}]}
+`)
+	})
+	recharges(t, p, "a", 2)
+	m, _ := charge.ParseMSISDN(fmt.Sprintf("213770%06d", customerOf(t, 0)))
+	entries, err := p.Timeline(t.Context(), m, "", 1)
+	if err != nil || len(entries) != 1 {
+		t.Fatal(entries, err)
+	}
+	got := entries[0].Outcome
+	if got.Result != charge.Applied || len(got.Rules) != 2 || got.Rules[0].Reason != charge.SkipError || got.Rules[1].Verdict != charge.RuleApplied {
+		t.Errorf("outcome %+v", got)
+	}
+	wantBoth(t, p, 70000)
+	if bonus := total(t, p, customerOf(t, 0), "bonus"); bonus != 7000 {
+		t.Errorf("bonus %d", bonus)
+	}
+	if !imbalanceIsZero(p) {
+		t.Error("the ledger does not balance")
+	}
+}
