@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -85,7 +86,26 @@ type unreachable struct {
 }
 
 func (u *unreachable) Error() string {
+	if advice := u.advice(); advice != "" {
+		return fmt.Sprintf("%s cannot be talked to: %v\n%s", u.server, u.cause, advice)
+	}
 	return fmt.Sprintf("%s does not answer: %v\nIs `recharged serve` running there? --server names another.", u.server, u.cause)
+}
+
+// advice says what to do where somebody does answer, but TLS does not come
+// about: to try again is no use. It is empty for a server that is away.
+func (u *unreachable) advice() string {
+	var certificate *tls.CertificateVerificationError
+	var alert tls.AlertError
+	switch {
+	case errors.As(u.cause, &certificate):
+		return "Its certificate is not trusted for this name. SSL_CERT_FILE=ca.pem has the authority in ca.pem trusted; --server names the server as the certificate does."
+	case errors.As(u.cause, &alert):
+		return "The two sides do not agree on TLS."
+	case errors.Is(u.cause, http.ErrSchemeMismatch):
+		return "It speaks plain HTTP: name it with http:// in --server."
+	}
+	return ""
 }
 
 func (u *unreachable) Unwrap() error { return u.cause }
@@ -132,7 +152,7 @@ func readProblem(answer *http.Response) error {
 		return &verdictProblem{body}
 	}
 	if json.Unmarshal(body, p) != nil {
-		p.Detail = "the answer is not from recharged"
+		p.Detail = "the answer is not from recharged: is --server right, also its http or https?"
 	}
 	p.Status = answer.StatusCode
 	return p

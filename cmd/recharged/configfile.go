@@ -147,19 +147,28 @@ func (r *configReader) known(key string) bool {
 }
 
 func (r *configReader) suggest(key string) string {
-	best, distanceMin := "", 4
+	var names []string
 	for name := range r.flags {
 		section, _, _ := strings.Cut(name, ".")
-		for _, candidate := range []string{name, section} {
-			if d := editDistance(key, candidate); d < distanceMin || d == distanceMin && candidate < best {
-				best, distanceMin = candidate, d
-			}
-		}
+		names = append(names, name, section)
 	}
+	best := closest(key, names)
 	if best == "" {
 		return "; recharged config prints all there are"
 	}
 	return fmt.Sprintf("; did you mean %q?", best)
+}
+
+// closest returns the name that was probably meant by a word, "" if it is like
+// none.
+func closest(word string, names []string) string {
+	best, distanceMin := "", 4
+	for _, name := range names {
+		if d := editDistance(word, name); d < distanceMin || d == distanceMin && name < best {
+			best, distanceMin = name, d
+		}
+	}
+	return best
 }
 
 // value takes the value of a setting, if its flag would.

@@ -20,7 +20,7 @@ import (
 func (s *settings) checkExposed() error {
 	var faults []string
 	check := func(key, address string, encrypted bool) {
-		if address == "" || isLoopback(address) {
+		if address == "" || checkAddress(address) != nil || isLoopback(address) {
 			return
 		}
 		var missing []string
@@ -40,6 +40,18 @@ func (s *settings) checkExposed() error {
 		return nil
 	}
 	return usagef("%s\nListen on 127.0.0.1, or set tls.cert, tls.key and auth.tokens (`recharged token new`), or say --insecure if the network is trusted.", strings.Join(faults, "\n"))
+}
+
+// checkAddress says what is wrong with an address to listen on.
+func checkAddress(address string) error {
+	_, port, err := net.SplitHostPort(address)
+	if err != nil || port == "" {
+		return fmt.Errorf("%q is no host:port such as 127.0.0.1:8080", address)
+	}
+	if _, err := net.LookupPort("tcp", port); err != nil {
+		return fmt.Errorf("%q: %s is no port from 0 to 65535", address, port)
+	}
+	return nil
 }
 
 // isLoopback reports whether only this machine can reach an address.

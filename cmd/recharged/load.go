@@ -22,7 +22,7 @@ import (
 
 type loadCommand struct {
 	serverFlags
-	Files    []string      `arg:"" name:"file" help:"NDJSON, one CloudEvent a line; .gz and .zst are unpacked; - is the standard input."`
+	Files    []string      `arg:"" name:"file" help:"NDJSON, one CloudEvent a line; gzip and zstd are unpacked; - is the standard input."`
 	RetryFor time.Duration `default:"60s" help:"For how long to try again when the server is busy or away."`
 	Parallel int           `default:"4" help:"Requests in flight. The events of one customer stay in order."`
 }
@@ -224,7 +224,7 @@ func (c *client) sendEvents(ctx context.Context, lines []byte) (accept.Verdict, 
 func retryable(err error) (asked time.Duration, hope bool) {
 	var far *unreachable
 	if errors.As(err, &far) {
-		return 0, !errors.Is(err, context.Canceled)
+		return 0, !errors.Is(err, context.Canceled) && far.advice() == ""
 	}
 	var p *problem
 	if !errors.As(err, &p) {

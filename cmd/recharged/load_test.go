@@ -90,6 +90,11 @@ func TestLoadReadsCompressedFiles(t *testing.T) {
 		}
 		return f.Name()
 	}
+	stdin, err := os.Open(write("stdin", func(w io.Writer) io.WriteCloser { return gzip.NewWriter(w) }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stdin.Close()
 	for _, name := range []string{
 		write("plain", func(w io.Writer) io.WriteCloser { return w.(io.WriteCloser) }),
 		write("a.gz", func(w io.Writer) io.WriteCloser { return gzip.NewWriter(w) }),
@@ -100,14 +105,37 @@ func TestLoadReadsCompressedFiles(t *testing.T) {
 			}
 			return z
 		}),
+		write("gzip-of-another-name", func(w io.Writer) io.WriteCloser { return gzip.NewWriter(w) }),
+		write("zstd.gz", func(w io.Writer) io.WriteCloser {
+			z, err := zstd.NewWriter(w)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return z
+		}),
+		"-",
 	} {
 		var got []string
-		err := eachLine(nil, name, nil, func(number int, line []byte) error {
+		err := eachLine(stdin, name, nil, func(number int, line []byte) error {
 			got = append(got, fmt.Sprint(number, " ", string(line)))
 			return nil
 		})
 		if want := "1 one,3 two,4 three"; err != nil || strings.Join(got, ",") != want {
 			t.Errorf("%s: %v, %v; want %s", name, got, err, want)
+		}
+	}
+}
+
+// A file that is packed by its name and is not, or is cut off, is no file
+// without events.
+func TestLoadRefusesBrokenFiles(t *testing.T) {
+	for name, text := range map[string]string{"a.gz": "", "b.gz": "{}", "c.zst": "{}", "d": "\x1f\x8b"} {
+		path := filepath.Join(t.TempDir(), name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := eachLine(nil, path, nil, func(int, []byte) error { return nil }); err == nil {
+			t.Errorf("%s with %q is read", name, text)
 		}
 	}
 }

@@ -80,20 +80,30 @@ func eachLine(stdin io.Reader, name string, bar *progressbar.ProgressBar, each f
 	return nil
 }
 
-// unpack returns what is in a file, by the end of its name.
+// What packed files begin with. No line of JSON does.
+const (
+	gzipMagic = "\x1f\x8b"
+	zstdMagic = "\x28\xb5\x2f\xfd"
+)
+
+// unpack returns what is in a file, by how it begins, else by the end of its
+// name: then it is broken and says so.
 func unpack(name string, source io.Reader) (io.Reader, func(), error) {
+	buffered := bufio.NewReader(source)
+	magic, _ := buffered.Peek(len(zstdMagic)) // An error comes again with the next read.
+	isGzip, isZstd := bytes.HasPrefix(magic, []byte(gzipMagic)), string(magic) == zstdMagic
 	switch {
-	case strings.HasSuffix(name, ".gz"):
-		z, err := gzip.NewReader(source)
+	case isGzip, !isZstd && strings.HasSuffix(name, ".gz"):
+		z, err := gzip.NewReader(buffered)
 		return z, func() {}, err
-	case strings.HasSuffix(name, ".zst"):
-		z, err := zstd.NewReader(source)
+	case isZstd, strings.HasSuffix(name, ".zst"):
+		z, err := zstd.NewReader(buffered)
 		if err != nil {
 			return nil, nil, err
 		}
 		return z, z.Close, nil
 	}
-	return source, func() {}, nil
+	return buffered, func() {}, nil
 }
 
 // router finds the lane of a line by its customer.

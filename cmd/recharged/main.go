@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -50,6 +51,11 @@ type commands struct {
 	VersionFlag kong.VersionFlag `name:"version" help:"Print the version and exit."`
 }
 
+// Help has the example.
+func (*commands) Help() string {
+	return example("recharged serve --demo", "recharged load events.ndjson", "recharged customer 213770123456")
+}
+
 // session is what a command runs with.
 type session struct {
 	ctx    context.Context // ends with the first SIGINT or SIGTERM; the second one kills
@@ -57,6 +63,8 @@ type session struct {
 	stdout io.Writer
 	stderr io.Writer
 	json   bool // print JSON
+
+	variables []string // of the environment, that are settings
 }
 
 // exitError is an error with an exit code. Its message may be empty: everything
@@ -113,8 +121,23 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) (code int) {
 	if err != nil {
 		return complain(stderr, err)
 	}
-	s := &session{ctx: ctx, stdin: stdin, stdout: stdout, stderr: stderr, json: cli.Output == "json"}
+	s := &session{
+		ctx: ctx, stdin: stdin, stdout: stdout, stderr: stderr, json: cli.Output == "json",
+		variables: variablesOf(parser.Model.Node),
+	}
 	return complain(stderr, parsed.Run(s))
+}
+
+// variablesOf lists the environment variables that flags are read from.
+func variablesOf(n *kong.Node) []string {
+	var names []string
+	for _, flag := range n.Flags {
+		names = append(names, flag.Envs...)
+	}
+	for _, child := range n.Children {
+		names = append(names, variablesOf(child)...)
+	}
+	return names
 }
 
 // helpWithDefault is the help of a flag and its default.
@@ -138,12 +161,26 @@ func complain(stderr io.Writer, err error) int {
 	case errors.As(err, &exit):
 		code = exit.code
 	case errors.As(err, &parse):
-		code, message = exitUsage, message+" (see recharged --help)"
+		code, message = exitUsage, explainParse(parse)+" (see recharged --help)"
 	}
 	if message != "" {
 		fmt.Fprintln(stderr, "recharged:", message)
 	}
 	return code
+}
+
+// explainParse is the message of a command line that is wrong. What stands where
+// a command should is called one.
+func explainParse(err *kong.ParseError) string {
+	word, unexpected := strings.CutPrefix(err.Error(), "unexpected argument ")
+	if node := err.Context.Selected(); !unexpected || node != nil && len(node.Children) == 0 {
+		return err.Error()
+	}
+	word, suggestion, suggested := strings.Cut(word, ", ")
+	if suggested {
+		suggestion = ", " + suggestion
+	}
+	return fmt.Sprintf("unknown command %q%s", word, suggestion)
 }
 
 // isTerminal reports whether a person looks at what is written there.

@@ -4,12 +4,18 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
+	"log"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/alecthomas/kong"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"recharged/cmd/recharged/api"
@@ -85,7 +91,10 @@ func TestExitCodes(t *testing.T) {
 		{"--version", exitOK, "recharged dev"},
 		{"--help", exitOK, "Usage: recharged <command>"},
 		{"", exitUsage, "expected one of"},
-		{"custome", exitUsage, `did you mean "customer"`},
+		{"custome", exitUsage, `unknown command "custome", did you mean "customer"`},
+		{"explain 213770123456", exitUsage, `unknown command "explain" (see recharged --help)`},
+		{"token ne x", exitUsage, `unknown command "ne"`},
+		{"version x", exitUsage, "unexpected argument x"},
 		{"customer", exitUsage, "<msisdn>"},
 		{"customer 213770123456 --server=ftp://x", exitUsage, "is no URL"},
 		{"customer 213770123456 " + nobody, exitUnreachable, "recharged serve"},
@@ -98,6 +107,10 @@ func TestExitCodes(t *testing.T) {
 		{"token new x --scopes=all", exitUsage, "scopes are ingest, read, rules, operate"},
 		{"serve --listen=0.0.0.0:0", exitUsage, "no TLS and no tokens"},
 		{"serve --nats-listen=0.0.0.0:0", exitUsage, "nats.listen"},
+		{"serve --listen=foo", exitUsage, `listen: "foo" is no host:port`},
+		{"serve --listen=127.0.0.1:", exitUsage, "is no host:port"},
+		{"serve --listen=127.0.0.1:70000", exitUsage, "70000 is no port from 0 to 65535"},
+		{"serve --nats-listen=foo", exitUsage, `nats.listen: "foo" is no host:port`},
 		{"serve --replicas=3", exitUsage, "replicas"},
 		{"serve --cache=lots", exitUsage, "size such as"},
 		{"serve --demo --demo-rate=0", exitUsage, "--demo-rate"},
@@ -116,11 +129,52 @@ func TestEveryCommandHasAnExample(t *testing.T) {
 	for _, command := range []string{
 		"serve", "load", "check", "publish", "rulebook show", "rulebook history", "rulebook diff", "customer",
 		"timeline", "tail", "parked list", "parked retry", "parked discard", "config", "token new", "version",
+		"", "rulebook", "parked", "token",
 	} {
+		firstWord, _, _ := strings.Cut(command, " ")
 		code, stdout, stderr := runWith("", append(strings.Fields(command), "--help")...)
-		if code != exitOK || !strings.Contains(stdout, "Example:\n\n    recharged "+strings.Fields(command)[0]) &&
+		if code != exitOK || !strings.Contains(stdout, strings.TrimRight("Example:\n\n    recharged "+firstWord, " ")) &&
 			!strings.Contains(stdout, "| recharged") {
 			t.Errorf("recharged %s --help: exit %d\n%s%s", command, code, stdout, stderr)
+		}
+	}
+}
+
+// TestVariablesOfTheEnvironment looks for settings of the daemon and of the
+// client commands among those that are known.
+func TestVariablesOfTheEnvironment(t *testing.T) {
+	parser, err := kong.New(&commands{}, kong.Vars{"version": "x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := variablesOf(parser.Model.Node)
+	for _, name := range []string{"RECHARGED_LISTEN", "RECHARGED_CONFIG", "RECHARGED_TOKEN", "RECHARGED_OUTPUT"} {
+		if !slices.Contains(known, name) {
+			t.Errorf("%s is not known", name)
+		}
+	}
+}
+
+// TestTLSFaultsAreNamed talks to servers that answer, but not as they should:
+// the message says what is wrong instead of looking for a server that is away.
+func TestTLSFaultsAreNamed(t *testing.T) {
+	silent := log.New(io.Discard, "", 0)
+	secure := httptest.NewUnstartedServer(http.NotFoundHandler())
+	secure.Config.ErrorLog = silent
+	secure.StartTLS()
+	defer secure.Close()
+	plain := httptest.NewServer(http.NotFoundHandler())
+	defer plain.Close()
+	for server, want := range map[string]string{
+		secure.URL: "certificate is not trusted",
+		strings.Replace(plain.URL, "http:", "https:", 1):  "speaks plain HTTP",
+		strings.Replace(secure.URL, "https:", "http:", 1): "http or https",
+	} {
+		for _, command := range []string{"parked", "load -"} {
+			code, _, stderr := runWith("{}\n", append(strings.Fields(command), "--server="+server)...)
+			if code == exitOK || !strings.Contains(stderr, want) || strings.Contains(stderr, "running there") {
+				t.Errorf("%s of %s: exit %d, %s; want %q", command, server, code, stderr, want)
+			}
 		}
 	}
 }

@@ -16,6 +16,11 @@ type parkedCommand struct {
 	Discard parkedDiscardCommand `cmd:"" help:"Drop parked events."`
 }
 
+// Help has the example.
+func (*parkedCommand) Help() string {
+	return example("recharged parked", "recharged parked retry 0-123-4")
+}
+
 type parkedListCommand struct {
 	serverFlags
 	Limit  int    `default:"50" help:"How many at most."`

@@ -51,11 +51,13 @@ func (c *publishCommand) Run(s *session) error {
 	err = client.call(s.ctx, request{method: http.MethodPut, path: "/v1/rulebook", header: header, body: source}, &published)
 	var p *problem
 	if errors.As(err, &p) && len(p.Problems) > 0 {
+		nameProblems(p.Problems, files)
 		return s.showBroken(p.Problems)
 	}
 	if err != nil {
 		return err
 	}
+	nameProblems(published.Problems, files)
 	if s.json {
 		return printJSON(s.stdout, published)
 	}
@@ -89,10 +91,29 @@ func author() string {
 	return ""
 }
 
+// nameProblems gives the problems that a server found the name of the file that
+// was sent. Of several files one was made, whose lines are nobody's.
+func nameProblems(problems []api.Problem, files []rules.File) {
+	name := api.DraftName + " (merged)"
+	if len(files) == 1 {
+		name = files[0].Name
+	}
+	for i := range problems {
+		if problems[i].File == api.DraftName {
+			problems[i].File = name
+		}
+	}
+}
+
 type rulebookCommand struct {
 	Show    rulebookShowCommand    `cmd:"" default:"withargs" help:"Print the newest rulebook, or one version."`
 	History rulebookHistoryCommand `cmd:"" help:"Who published which version when, and what changed."`
 	Diff    rulebookDiffCommand    `cmd:"" help:"What is different between two versions."`
+}
+
+// Help has the example.
+func (*rulebookCommand) Help() string {
+	return example("recharged rulebook", "recharged rulebook history", "recharged rulebook diff 6 7")
 }
 
 type rulebookShowCommand struct {

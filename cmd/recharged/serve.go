@@ -4,15 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -50,6 +50,7 @@ func (c *serveCommand) Run(s *session) error {
 	if err != nil {
 		return err
 	}
+	warnUnknownVariables(opts.Logger, os.Environ(), s.variables)
 	lock, err := lockData(c.Data)
 	if err != nil {
 		return err
@@ -62,22 +63,23 @@ func (c *serveCommand) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	front := newFront(listener, opts.Logger)
-	defer front.stop(opts.Logger)
-
-	processor, err := stream.Start(s.ctx, opts)
-	if err != nil {
-		return explainStart(s, err)
-	}
-	defer processor.Stop(context.Background())
 	handler, err := api.New(api.Options{
-		Processor: processor, Registry: opts.Registry, Logger: opts.Logger, Version: version,
+		Registry: opts.Registry, Logger: opts.Logger, Version: version,
 		Tokens: api.Keyring(c.Tokens), LocalOnly: len(c.Tokens) == 0 && isLoopback(c.Listen),
 	})
 	if err != nil {
 		return err
 	}
-	front.open(handler)
+	front := newFront(listener, handler, opts.Logger)
+	defer front.stop(opts.Logger)
+
+	opts.Waiting = handler.Starting
+	processor, err := stream.Start(s.ctx, opts)
+	if err != nil {
+		return explainStart(s, err)
+	}
+	defer processor.Stop(context.Background())
+	handler.Open(processor)
 	defer front.stop(opts.Logger) // Before the processor: requests under way need it.
 	if err := c.announce(s, listener.Addr(), processor, opts.Logger); err != nil {
 		return err
@@ -194,44 +196,19 @@ func withoutPassword(urls string) string {
 // processor still starts.
 type front struct {
 	server  *http.Server
-	handler atomic.Pointer[http.Handler]
 	failed  chan error
 	endOnce sync.Once
 }
 
-func newFront(listener net.Listener, logger *slog.Logger) *front {
-	f := &front{failed: make(chan error, 1)}
-	starting := http.Handler(http.HandlerFunc(answerStarting))
-	f.handler.Store(&starting)
-	f.server = api.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		(*f.handler.Load()).ServeHTTP(w, r)
-	}), logger)
+func newFront(listener net.Listener, handler *api.API, logger *slog.Logger) *front {
+	f := &front{server: api.NewServer(handler, logger), failed: make(chan error, 1)}
+	f.server.RegisterOnShutdown(handler.EndLive)
 	go func() {
 		if err := f.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			f.failed <- err
 		}
 	}()
 	return f
-}
-
-// answerStarting answers while there is no processor yet.
-func answerStarting(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("Cache-Control", "no-store")
-	if r.URL.Path == "/healthz" {
-		w.Header().Set("Content-Type", "application/json")
-		_, _ = io.WriteString(w, `{"status":"alive"}`)
-		return
-	}
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.Header().Set("Retry-After", "1")
-	w.WriteHeader(http.StatusServiceUnavailable)
-	_, _ = io.WriteString(w, `{"title":"Service Unavailable","status":503,"detail":"starting"}`)
-}
-
-func (f *front) open(a *api.API) {
-	handler := http.Handler(a)
-	f.server.RegisterOnShutdown(a.EndLive)
-	f.handler.Store(&handler)
 }
 
 // stop lets no request in any more and waits for those under way.
@@ -245,3 +222,21 @@ func (f *front) stop(logger *slog.Logger) {
 		}
 	})
 }
+
+// warnUnknownVariables logs which environment variables look as if they were
+// settings and are none. What they hold may be a secret and is not told.
+func warnUnknownVariables(logger *slog.Logger, environment, known []string) {
+	for _, variable := range environment {
+		name, _, _ := strings.Cut(variable, "=")
+		if !strings.HasPrefix(name, variablePrefix) || slices.Contains(known, name) {
+			continue
+		}
+		if meant := closest(name, known); meant != "" {
+			logger.Warn("an environment variable is no setting and has no effect", "name", name, "meant", meant)
+		} else {
+			logger.Warn("an environment variable is no setting and has no effect", "name", name)
+		}
+	}
+}
+
+const variablePrefix = "RECHARGED_"

@@ -4,9 +4,9 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -71,13 +71,66 @@ func TestServeNATS(t *testing.T) {
 	}
 }
 
-func TestAnswerStarting(t *testing.T) {
-	for path, want := range map[string]int{"/healthz": http.StatusOK, "/readyz": http.StatusServiceUnavailable, "/v1/events": http.StatusServiceUnavailable} {
-		w := httptest.NewRecorder()
-		answerStarting(w, httptest.NewRequest(http.MethodGet, path, nil))
-		body, err := io.ReadAll(w.Result().Body)
-		if err != nil || w.Code != want || want != http.StatusOK && w.Header().Get("Retry-After") == "" {
-			t.Errorf("%s: %d %s", path, w.Code, body)
+// TestServeWaitsForRoom starts where there is never room enough: the daemon says
+// so at its door, shows its metrics, and still stops when it is told to.
+func TestServeWaitsForRoom(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := listener.Addr().String()
+	if err := listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	command := serveCommand{DemoRate: 1, settings: settings{
+		Listen: address, Data: t.TempDir(), NATSListen: "off", Replicas: 1, Cache: 1 << 20,
+		DiskReserve: 1 << 60, OutputAge: span(time.Hour), LogLevel: "info", LogFormat: "auto",
+	}}
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	ended := make(chan error)
+	go func() { ended <- command.Run(&session{ctx: ctx, stdout: io.Discard, stderr: io.Discard}) }()
+	get := func(path string) (int, string) {
+		answer, err := http.Get("http://" + address + path)
+		if err != nil {
+			return 0, ""
 		}
+		defer answer.Body.Close()
+		body, err := io.ReadAll(answer.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return answer.StatusCode, string(body)
+	}
+	status, body := 0, ""
+	for begin := time.Now(); !strings.Contains(body, `"detail":"starting: disk full: `); time.Sleep(10 * time.Millisecond) {
+		if time.Since(begin) > time.Minute {
+			t.Fatalf("a minute without the reason: %s", body)
+		}
+		status, body = get("/readyz")
+	}
+	if status != http.StatusServiceUnavailable {
+		t.Errorf("readyz: %d", status)
+	}
+	for path, want := range map[string]string{"/healthz": "alive", "/metrics": "go_goroutines", "/openapi.json": "openapi"} {
+		if status, body := get(path); status != http.StatusOK || !strings.Contains(body, want) {
+			t.Errorf("%s: %d %s", path, status, body)
+		}
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestUnknownVariables(t *testing.T) {
+	var log bytes.Buffer
+	warnUnknownVariables(slog.New(slog.NewTextHandler(&log, nil)),
+		[]string{"RECHARGED_LISTEN=1", "RECHARGED_LISEN=secret", "RECHARGED_WHATEVER=secret", "HOME=/"},
+		[]string{"RECHARGED_LISTEN", "RECHARGED_DATA"})
+	got := log.String()
+	if strings.Count(got, "\n") != 2 || !strings.Contains(got, "name=RECHARGED_LISEN meant=RECHARGED_LISTEN") ||
+		!strings.Contains(got, "name=RECHARGED_WHATEVER\n") || strings.Contains(got, "secret") {
+		t.Errorf("log: %s", got)
 	}
 }

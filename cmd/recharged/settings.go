@@ -51,6 +51,14 @@ func (s *settings) validate() error {
 	fault := func(key, format string, args ...any) {
 		faults = append(faults, key+": "+fmt.Sprintf(format, args...))
 	}
+	if err := checkAddress(s.Listen); err != nil {
+		fault("listen", "%v", err)
+	}
+	if address := s.natsListen(); address != "" {
+		if err := checkAddress(address); err != nil {
+			fault("nats.listen", "%v", err)
+		}
+	}
 	if s.Data == "" {
 		fault("data", "name a directory")
 	}

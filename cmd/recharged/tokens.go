@@ -118,6 +118,11 @@ type tokenCommand struct {
 	New tokenNewCommand `cmd:"" help:"Make a token: it is printed once and kept nowhere."`
 }
 
+// Help has the example.
+func (*tokenCommand) Help() string {
+	return example("recharged token new ussd-gateway --scopes ingest")
+}
+
 type tokenNewCommand struct {
 	Name    string   `arg:"" help:"Whose it is: lower-case letters, digits and hyphens."`
 	Scopes  []string `default:"ingest" help:"What it allows: ingest, read, rules, operate."`

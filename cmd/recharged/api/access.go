@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -98,41 +99,71 @@ func (k Keyring) Find(text string, now time.Time) (Token, bool) {
 // bearer names the security scheme in the OpenAPI document.
 const bearer = "bearer"
 
-// needs is the security of an operation: a token with that scope.
-func needs(s Scope) []map[string][]string { return []map[string][]string{{bearer: {string(s)}}} }
+// needs is the security of an operation: a token with one of these scopes.
+func needs(scopes ...Scope) []map[string][]string {
+	var alternatives []map[string][]string
+	for _, s := range scopes {
+		alternatives = append(alternatives, map[string][]string{bearer: {string(s)}})
+	}
+	return alternatives
+}
 
 // open is the security of an operation that needs no token.
 func open() []map[string][]string { return []map[string][]string{{}} }
 
-// guardedAdapter puts a guard before every operation: the security that its
-// description states is the security it has. An operation that states none
-// cannot be registered.
+// guardedAdapter puts guards before every operation, and what they answer into
+// its description. The security that the description states is the security it
+// has; an operation that states none cannot be registered. An operation that
+// needs the processor is refused until there is one.
 type guardedAdapter struct {
 	huma.Adapter
 	api *API
 }
 
 func (g *guardedAdapter) Handle(op *huma.Operation, handler func(huma.Context)) {
-	if len(op.Security) != 1 {
+	if len(op.Security) == 0 {
 		panic("api: operation " + op.OperationID + " does not say who may call it")
 	}
-	scopes, guarded := op.Security[0][bearer]
-	if !guarded || len(g.api.opts.Tokens) == 0 {
-		g.Adapter.Handle(op, handler)
-		return
+	if op.Metadata[alwaysKey] == nil {
+		handler = g.refuseWhileStarting(op, handler)
 	}
-	scope := Scope(scopes[0])
-	g.Adapter.Handle(op, func(ctx huma.Context) {
-		token, ok := g.api.admit(ctx, scope)
-		if ok {
+	g.Adapter.Handle(op, g.guard(op, handler))
+}
+
+// guard lets only those through who have a token that is good for this.
+func (g *guardedAdapter) guard(op *huma.Operation, handler func(huma.Context)) func(huma.Context) {
+	var scopes []Scope
+	for _, alternative := range op.Security {
+		for _, name := range alternative[bearer] {
+			scopes = append(scopes, Scope(name))
+		}
+	}
+	if len(scopes) == 0 {
+		return handler
+	}
+	g.describe(op, http.StatusUnauthorized, "There is no token, or none that is known and in force.", "WWW-Authenticate")
+	g.describe(op, http.StatusForbidden, "The token lacks the scope.", "WWW-Authenticate")
+	if len(g.api.opts.Tokens) == 0 {
+		return handler
+	}
+	return func(ctx huma.Context) {
+		if token, ok := g.api.admit(ctx, scopes); ok {
 			handler(huma.WithValue(ctx, callerKey{}, token.Name))
 		}
-	})
+	}
+}
+
+// describe adds an answer of a guard to an operation that has none like it.
+func (g *guardedAdapter) describe(op *huma.Operation, status int, description string, headers ...string) {
+	code := strconv.Itoa(status)
+	if op.Responses[code] == nil {
+		op.Responses[code] = g.api.problemResponse(description, headers...)
+	}
 }
 
 // admit returns the token of a request, or answers why there is none that is
 // good for this.
-func (a *API) admit(ctx huma.Context, scope Scope) (Token, bool) {
+func (a *API) admit(ctx huma.Context, scopes []Scope) (Token, bool) {
 	_, w := humago.Unwrap(ctx)
 	text, given := strings.CutPrefix(ctx.Header("Authorization"), "Bearer ")
 	if !given {
@@ -146,12 +177,20 @@ func (a *API) admit(ctx huma.Context, scope Scope) (Token, bool) {
 		writeProblem(w, http.StatusUnauthorized, "this token is unknown or has expired")
 		return Token{}, false
 	}
-	if !token.Allows(scope) {
-		w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="recharged", error="insufficient_scope", scope="%s"`, scope))
-		writeProblem(w, http.StatusForbidden, fmt.Sprintf("token %s lacks the scope %s", token.Name, scope))
+	if !slices.ContainsFunc(scopes, token.Allows) {
+		w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="recharged", error="insufficient_scope", scope="%s"`, joinScopes(scopes, " ")))
+		writeProblem(w, http.StatusForbidden, fmt.Sprintf("token %s lacks the scope %s", token.Name, joinScopes(scopes, " or ")))
 		return Token{}, false
 	}
 	return token, true
+}
+
+func joinScopes(scopes []Scope, separator string) string {
+	names := make([]string, len(scopes))
+	for i, s := range scopes {
+		names[i] = string(s)
+	}
+	return strings.Join(names, separator)
 }
 
 // callerKey is the context's key of the name of the token that was used.

@@ -28,12 +28,11 @@ import (
 	"recharged/stream"
 )
 
-// Options of an API. Processor, Registry and Logger are required.
+// Options of an API. Registry and Logger are required.
 type Options struct {
-	Processor *stream.Processor
-	Registry  *prometheus.Registry
-	Logger    *slog.Logger
-	Version   string // of this program
+	Registry *prometheus.Registry
+	Logger   *slog.Logger
+	Version  string // of this program
 
 	// Tokens are who may do what. Without any, everybody may do everything, which
 	// is meant for a listener on the loopback interface.
@@ -49,10 +48,12 @@ type Options struct {
 
 // API serves the HTTP interface. It is for any number of goroutines.
 type API struct {
-	opts      Options
-	processor *stream.Processor
-	logger    *slog.Logger
-	now       func() time.Time
+	opts   Options
+	logger *slog.Logger
+	now    func() time.Time
+
+	starting  atomic.Pointer[string] // why there is no processor yet; nil once there is
+	processor *stream.Processor      // is there as soon as starting is nil, and then stays
 
 	mux      *http.ServeMux
 	huma     huma.API
@@ -67,12 +68,14 @@ type API struct {
 	end       func()
 }
 
-// New makes the API.
+// New makes the API. Until Open gives it a processor it answers what it can and
+// says of the rest that it still starts.
 func New(opts Options) (*API, error) {
 	a := &API{
-		opts: opts, processor: opts.Processor, logger: opts.Logger, now: opts.Now,
+		opts: opts, logger: opts.Logger, now: opts.Now,
 		mux: http.NewServeMux(), origin: http.NewCrossOriginProtection(), ending: make(chan struct{}),
 	}
+	a.Starting(nil)
 	a.end = sync.OnceFunc(func() { close(a.ending) })
 	if a.now == nil {
 		a.now = time.Now

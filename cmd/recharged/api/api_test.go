@@ -87,7 +87,7 @@ func openDoor(t *testing.T, change func(*Options)) *door {
 	if err != nil {
 		t.Fatal(err)
 	}
-	opts := Options{Processor: p, Registry: registry, Logger: logger, Version: "test"}
+	opts := Options{Registry: registry, Logger: logger, Version: "test"}
 	if change != nil {
 		change(&opts)
 	}
@@ -95,6 +95,7 @@ func openDoor(t *testing.T, change func(*Options)) *door {
 	if err != nil {
 		t.Fatal(err)
 	}
+	a.Open(p)
 	server := httptest.NewServer(a)
 	stop := sync.OnceFunc(func() {
 		a.EndLive()
@@ -296,7 +297,8 @@ func TestCustomerAndTimeline(t *testing.T) {
 		t.Errorf("timeline in pages of one: %s", got)
 	}
 	d.do("GET", "/v1/customers/"+msisdn+"/timeline?before=x", "").want(t, http.StatusUnprocessableEntity)
-	d.do("GET", "/v1/customers/"+msisdn+"/timeline?limit=0", "").want(t, http.StatusUnprocessableEntity)
+	d.do("GET", "/v1/customers/"+msisdn+"/timeline?limit=0", "").want(t, http.StatusOK).contains(t, `"event":"p"`)
+	d.do("GET", "/v1/customers/"+msisdn+"/timeline?limit=-1", "").want(t, http.StatusUnprocessableEntity)
 	d.do("GET", "/v1/customers/"+msisdn+"/timeline?limit=100000", "").want(t, http.StatusOK)
 
 	ahead = 8 * 24 * time.Hour

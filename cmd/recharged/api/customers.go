@@ -15,16 +15,23 @@ import (
 	"recharged/state/money"
 )
 
-// pageMax is the most that a page holds.
-const pageMax = 500
+const (
+	pageDefault = 50
+	pageMax     = 500
+)
 
 // Page says which part of a list is wanted.
 type Page struct {
-	Limit  int    `query:"limit" default:"50" minimum:"1" doc:"How many at most; more than 500 is read as 500."`
+	Limit  int    `query:"limit" default:"50" minimum:"0" doc:"How many at most; 0 is read as 50, more than 500 as 500."`
 	Before string `query:"before" doc:"The value of next of the page before."`
 }
 
-func (p *Page) limit() int { return min(p.Limit, pageMax) }
+func (p *Page) limit() int {
+	if p.Limit == 0 {
+		return pageDefault
+	}
+	return min(p.Limit, pageMax)
+}
 
 func (a *API) registerCustomers() {
 	huma.Register(a.huma, huma.Operation{

@@ -59,6 +59,8 @@ func (a *API) registerEvents() {
 		RequestBody: &huma.RequestBody{Required: true, Content: content},
 		Responses: map[string]*huma.Response{
 			"202": response("Accepted events are durable; rejected ones are listed.", verdict),
+			"400": a.problemResponse("The body broke off or is not what its headers say."),
+			"408": a.problemResponse("The body came too slowly."),
 			"413": a.problemResponse("The body is larger than 8 MiB."),
 			"415": a.problemResponse("Events do not come in this content type.", "Accept-Post"),
 			"422": response("None of the events was acceptable.", verdict),

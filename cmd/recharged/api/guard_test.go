@@ -3,19 +3,31 @@ package api
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"recharged/stream"
 )
 
 // openAPI is what the tests read of the document.
 type openAPI struct {
 	OpenAPI string `json:"openapi"`
 	Paths   map[string]map[string]struct {
-		Security  []map[string][]string      `json:"security"`
-		Responses map[string]json.RawMessage `json:"responses"`
+		Security    []map[string][]string      `json:"security"`
+		Responses   map[string]json.RawMessage `json:"responses"`
+		RequestBody struct {
+			Content map[string]json.RawMessage `json:"content"`
+		} `json:"requestBody"`
 	} `json:"paths"`
 }
 
@@ -36,6 +48,92 @@ func TestOpenAPIDocument(t *testing.T) {
 		if op, given := doc.Paths[path][method]; !given || len(op.Responses) == 0 {
 			t.Errorf("the document lacks %s, or its responses", call)
 		}
+	}
+	for path, operations := range doc.Paths {
+		for method, op := range operations {
+			_, unauthorized := op.Responses["401"]
+			_, forbidden := op.Responses["403"]
+			if guarded := len(op.Security[0]) > 0; unauthorized != guarded || forbidden != guarded {
+				t.Errorf("%s %s: guarded %t, described 401 %t and 403 %t", method, path, guarded, unauthorized, forbidden)
+			}
+		}
+	}
+	for call, statuses := range map[string]string{
+		"post /v1/events": "202 400 408 413 415 422 429 503", "put /v1/rulebook": "200 400 408 409 412 413 415 422 503",
+		"get /v1/customers/{msisdn}": "200 404 422 503", "get /readyz": "200 503", "get /v1/status": "200 503",
+	} {
+		method, path, _ := strings.Cut(call, " ")
+		for status := range strings.FieldsSeq(statuses) {
+			if _, given := doc.Paths[path][method].Responses[status]; !given {
+				t.Errorf("%s does not describe %s", call, status)
+			}
+		}
+	}
+	for _, name := range []string{typeYAML, typeJSON, "text/yaml", "application/x-yaml"} {
+		if _, given := doc.Paths["/v1/rulebook"]["put"].RequestBody.Content[name]; !given {
+			t.Errorf("PUT /v1/rulebook does not describe %s", name)
+		}
+	}
+	if metrics := string(doc.Paths["/metrics"]["get"].Responses["200"]); !strings.Contains(metrics, "application/vnd.google.protobuf") {
+		t.Errorf("GET /metrics: %s", metrics)
+	}
+}
+
+// TestWhileStarting asks everything of an API that has no processor yet: what
+// needs none answers, the rest says why it does not, and only to who may ask.
+func TestWhileStarting(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(prometheus.NewCounter(prometheus.CounterOpts{Name: "early_total"}))
+	text, reader := NewToken("care", []Scope{Read}, time.Time{})
+	for _, tokens := range []Keyring{nil, {reader}} {
+		a, err := New(Options{Registry: registry, Logger: slog.New(slog.DiscardHandler), Tokens: tokens})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ask := func(method, path, authorization string) *httptest.ResponseRecorder {
+			r := httptest.NewRequest(method, path, strings.NewReader("{}"))
+			r.Header.Set("Authorization", authorization)
+			w := httptest.NewRecorder()
+			a.ServeHTTP(w, r)
+			return w
+		}
+		a.Starting(errors.New("disk full"))
+		for path, want := range map[string]string{
+			"/healthz": "alive", "/openapi.json": `"openapi":"3.1`, "/metrics": "early_total 0",
+		} {
+			if w := ask("GET", path, "Bearer "+text); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), want) {
+				t.Errorf("GET %s: %d %s", path, w.Code, w.Body)
+			}
+		}
+		for path, item := range a.huma.OpenAPI().Paths {
+			for method, op := range map[string]*huma.Operation{"GET": item.Get, "PUT": item.Put, "POST": item.Post, "DELETE": item.Delete} {
+				if op == nil || op.Metadata[alwaysKey] != nil {
+					continue
+				}
+				w := ask(method, strings.NewReplacer("{", "", "}", "").Replace(path), "Bearer "+text)
+				refused := w.Code == http.StatusServiceUnavailable && w.Header().Get("Retry-After") == "1" &&
+					w.Header().Get("Content-Type") == problemType && strings.Contains(w.Body.String(), `"detail":"starting: disk full"`)
+				if forbidden := w.Code == http.StatusForbidden && tokens != nil; !refused && !forbidden {
+					t.Errorf("%s %s: %d %s", method, path, w.Code, w.Body)
+				}
+			}
+		}
+		if w := ask("GET", "/v1/status", ""); tokens != nil && w.Code != http.StatusUnauthorized {
+			t.Errorf("without a token: %d %s", w.Code, w.Body)
+		}
+		a.Starting(nil)
+		if w := ask("GET", "/readyz", ""); w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), `"detail":"starting"`) {
+			t.Errorf("once there is room: %d %s", w.Code, w.Body)
+		}
+	}
+}
+
+func TestReadyNamesHaltedPartitions(t *testing.T) {
+	status := stream.Status{Partitions: []stream.PartitionStatus{{ID: 0, State: stream.Halted}, {ID: 1, State: stream.Running}, {ID: 2, State: stream.Halted}}}
+	var out readyOutput
+	out.Body.Status, out.Body.Halted = "ready", haltedOf(status)
+	if body, err := json.Marshal(out.Body); err != nil || string(body) != `{"status":"ready","halted":[0,2]}` {
+		t.Errorf("%s, %v", body, err)
 	}
 }
 
@@ -61,7 +159,10 @@ func TestScopes(t *testing.T) {
 			}
 			name := strings.ToUpper(method) + " " + path
 			target := parameter.ReplaceAllString(path, "1")
-			needed := op.Security[0]["bearer"]
+			var needed []string
+			for _, alternative := range op.Security {
+				needed = append(needed, alternative["bearer"]...)
+			}
 			if len(needed) == 0 {
 				if path != "/healthz" && path != "/readyz" && path != "/openapi.json" {
 					t.Errorf("%s is open", name)
@@ -77,7 +178,7 @@ func TestScopes(t *testing.T) {
 			}
 			for scope, text := range texts {
 				got := d.do(strings.ToUpper(method), target, "", "Authorization", "Bearer "+text)
-				if allowed := got.status != http.StatusForbidden && got.status != http.StatusUnauthorized; allowed != (needed[0] == string(scope)) {
+				if allowed := got.status != http.StatusForbidden && got.status != http.StatusUnauthorized; allowed != slices.Contains(needed, string(scope)) {
 					t.Errorf("%s with scope %s: %d", name, scope, got.status)
 				}
 			}
@@ -85,6 +186,10 @@ func TestScopes(t *testing.T) {
 	}
 	d.do("PUT", "/v1/rulebook", testBook, "Content-Type", typeYAML, "X-Author", "somebody else", "Authorization", "Bearer "+texts[Rules]).want(t, http.StatusOK)
 	d.do("GET", "/v1/rulebook/versions", "", "Authorization", "Bearer "+texts[Read]).want(t, http.StatusOK).contains(t, `"author":"rules"`)
+	for _, path := range []string{"/v1/rulebook", "/v1/rulebook/versions", "/v1/rulebook/versions/1"} {
+		d.do("GET", path, "", "Authorization", "Bearer "+texts[Rules]).want(t, http.StatusOK)
+	}
+	d.do("POST", "/v1/rulebook/check", testBook, "Authorization", "Bearer "+texts[Ingest]).want(t, http.StatusForbidden).contains(t, "lacks the scope read or rules")
 }
 
 func TestDoorsOfBrowsers(t *testing.T) {

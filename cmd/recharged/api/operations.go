@@ -9,6 +9,8 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"recharged/stream"
 )
 
 func (a *API) registerOperations() {
@@ -22,24 +24,28 @@ func (a *API) registerOperations() {
 	}, a.getStatus)
 	huma.Register(a.huma, huma.Operation{
 		OperationID: "health", Method: http.MethodGet, Path: "/healthz", Tags: []string{"operations"},
-		Summary: "Whether the program is alive", Security: open(),
+		Summary: "Whether the program is alive", Security: open(), Metadata: always(),
 	}, func(context.Context, *struct{}) (*stateOutput, error) { return &stateOutput{stateBody{"alive"}}, nil })
 	huma.Register(a.huma, huma.Operation{
 		OperationID: "ready", Method: http.MethodGet, Path: "/readyz", Tags: []string{"operations"},
-		Summary: "Whether it accepts events and has caught up", Security: open(), Errors: []int{http.StatusServiceUnavailable},
+		Summary:  "Whether it accepts events and has caught up, and which partitions are halted nevertheless",
+		Security: open(), Errors: []int{http.StatusServiceUnavailable},
 	}, a.getReady)
 	metrics := promhttp.HandlerFor(a.opts.Registry, promhttp.HandlerOpts{EnableOpenMetrics: true})
 	text := &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString}}
 	a.handle(&huma.Operation{
 		OperationID: "metrics", Method: http.MethodGet, Path: "/metrics", Tags: []string{"operations"},
-		Summary: "Metrics for Prometheus", Security: needs(Read),
+		Summary: "Metrics for Prometheus", Security: needs(Read), Metadata: always(),
 		Responses: map[string]*huma.Response{
-			"200": response("The metrics.", map[string]*huma.MediaType{"text/plain": text, "application/openmetrics-text": text}),
+			"200": response("The metrics, in the form that Accept asks for.", map[string]*huma.MediaType{
+				"text/plain": text, "application/openmetrics-text": text,
+				"application/vnd.google.protobuf": {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}},
+			}),
 		},
 	}, metrics.ServeHTTP)
 	a.handle(&huma.Operation{
 		OperationID: "openapi", Method: http.MethodGet, Path: "/openapi.json", Tags: []string{"operations"},
-		Summary: "This document", Security: open(),
+		Summary: "This document", Security: open(), Metadata: always(),
 		Responses: map[string]*huma.Response{
 			"200": response("An OpenAPI 3.1 document.", map[string]*huma.MediaType{typeJSON: {Schema: &huma.Schema{Type: huma.TypeObject}}}),
 		},
@@ -55,11 +61,31 @@ type stateBody struct {
 
 type stateOutput struct{ Body stateBody }
 
-func (a *API) getReady(context.Context, *struct{}) (*stateOutput, error) {
+type readyOutput struct {
+	Body struct {
+		Status string `json:"status"`
+		Halted []int  `json:"halted,omitempty" doc:"Partitions that wait for a person, while the others accept."`
+	}
+}
+
+func (a *API) getReady(context.Context, *struct{}) (*readyOutput, error) {
 	if err := a.processor.Ready(); err != nil {
 		return nil, huma.ErrorWithHeaders(huma.NewError(http.StatusServiceUnavailable, err.Error()), http.Header{"Retry-After": {"1"}})
 	}
-	return &stateOutput{stateBody{"ready"}}, nil
+	out := &readyOutput{}
+	out.Body.Status, out.Body.Halted = "ready", haltedOf(a.processor.Status())
+	return out, nil
+}
+
+// haltedOf lists the partitions that are halted.
+func haltedOf(status stream.Status) []int {
+	var halted []int
+	for _, s := range status.Partitions {
+		if s.State == stream.Halted {
+			halted = append(halted, int(s.ID))
+		}
+	}
+	return halted
 }
 
 type statusOutput struct{ Body Status }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"mime"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -39,7 +40,7 @@ func (a *API) registerRulebook() {
 	}), a.getRulebookVersion)
 	huma.Register(a.huma, huma.Operation{
 		OperationID: "list-rulebook-versions", Method: http.MethodGet, Path: "/v1/rulebook/versions", Tags: []string{"rulebook"},
-		Summary: "Who published which version when, and what changed", Security: needs(Read),
+		Summary: "Who published which version when, and what changed", Security: needs(Read, Rules),
 	}, a.listVersions)
 	huma.Register(a.huma, huma.Operation{
 		OperationID: "publish-rulebook", Method: http.MethodPut, Path: "/v1/rulebook", Tags: []string{"rulebook"},
@@ -47,19 +48,19 @@ func (a *API) registerRulebook() {
 		Description: "Answers when the version is in every partition's log. A broken rulebook changes nothing. " +
 			"If-Match with the ETag of the version that was edited keeps anybody else's change from being overwritten.",
 		Security: needs(Rules), RequestBody: rulebookBody(), MaxBodyBytes: rulebookBytesMax, SkipValidateBody: true,
-		Errors: []int{http.StatusConflict, http.StatusPreconditionFailed, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity, http.StatusServiceUnavailable},
+		Errors: []int{http.StatusBadRequest, http.StatusRequestTimeout, http.StatusConflict, http.StatusPreconditionFailed, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity, http.StatusServiceUnavailable},
 	}, a.putRulebook)
 	huma.Register(a.huma, huma.Operation{
 		OperationID: "check-rulebook", Method: http.MethodPost, Path: "/v1/rulebook/check", Tags: []string{"rulebook"},
-		Summary: "Check a rulebook without publishing it", Security: needs(Read),
+		Summary: "Check a rulebook without publishing it", Security: needs(Read, Rules),
 		RequestBody: rulebookBody(), MaxBodyBytes: rulebookBytesMax, SkipValidateBody: true,
-		Errors: []int{http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType},
+		Errors: []int{http.StatusBadRequest, http.StatusRequestTimeout, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity},
 	}, a.checkRulebook)
 }
 
 // rulebookOp describes an operation that answers with a rulebook.
 func (a *API) rulebookOp(op huma.Operation) huma.Operation {
-	op.Tags, op.Security = []string{"rulebook"}, needs(Read)
+	op.Tags, op.Security = []string{"rulebook"}, needs(Read, Rules)
 	op.Responses = map[string]*huma.Response{
 		"200": response("The rulebook.", rulebookContent(), "ETag", "Content-Type", "Last-Modified"),
 		"304": response("It is the version named in If-None-Match.", nil),
@@ -75,7 +76,16 @@ func rulebookContent() map[string]*huma.MediaType {
 }
 
 func rulebookBody() *huma.RequestBody {
-	return &huma.RequestBody{Required: true, Content: rulebookContent()}
+	content := rulebookContent()
+	for _, name := range otherYAML() {
+		content[name] = content[typeYAML]
+	}
+	return &huma.RequestBody{Required: true, Content: content}
+}
+
+// otherYAML are the names that YAML is sent under besides its own.
+func otherYAML() []string {
+	return []string{"text/yaml", "application/x-yaml", "text/x-yaml", "text/plain"}
 }
 
 // RulebookChoice says in which form a rulebook is wanted, and whether at all.
@@ -118,7 +128,7 @@ func (a *API) showEdition(ctx context.Context, in *RulebookChoice, e *stream.Edi
 		Status: http.StatusOK, ETag: etag(e.Version), ContentType: typeYAML, Body: e.Source,
 		LastModified: e.At.Time().Format(http.TimeFormat), Vary: "Accept",
 	}
-	if in.IfNoneMatch == out.ETag {
+	if slices.Contains(listed(strings.ReplaceAll(in.IfNoneMatch, "W/", "")), out.ETag) || in.IfNoneMatch == "*" {
 		out.Status, out.Body = http.StatusNotModified, nil
 		return out, nil
 	}
@@ -134,17 +144,34 @@ func (a *API) showEdition(ctx context.Context, in *RulebookChoice, e *stream.Edi
 
 func etag(version uint64) string { return `"` + strconv.FormatUint(version, 10) + `"` }
 
-// wantsJSON reports whether an Accept header names JSON before any YAML.
+// listed returns the members of a header that is a list.
+func listed(header string) []string {
+	members := strings.Split(header, ",")
+	for i := range members {
+		members[i] = strings.TrimSpace(members[i])
+	}
+	return members
+}
+
+// wantsJSON reports whether an Accept header prefers JSON to YAML: the higher
+// quality wins, then what is named first. Whoever takes anything gets YAML.
 func wantsJSON(header string) bool {
-	for name := range strings.SplitSeq(header, ",") {
-		switch name = mediaType(name); {
-		case name == typeJSON:
-			return true
-		case strings.HasSuffix(name, "yaml"):
-			return false
+	best, wanted := 0.0, false
+	for _, member := range listed(header) {
+		name, parameters, err := mime.ParseMediaType(member)
+		isJSON := name == typeJSON
+		if err != nil || !isJSON && !strings.HasSuffix(name, "yaml") && !strings.HasSuffix(name, "/*") {
+			continue
+		}
+		quality, err := strconv.ParseFloat(parameters["q"], 64)
+		if err != nil {
+			quality = 1
+		}
+		if quality > best {
+			best, wanted = quality, isJSON
 		}
 	}
-	return false
+	return wanted
 }
 
 // mediaType returns a content type without its parameters; "" if it is none.
@@ -218,6 +245,9 @@ func digest(e *stream.Edition) string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
+// DraftName stands for the file in the problems of a rulebook that was sent.
+const DraftName = "rulebook"
+
 // Draft is a rulebook that a client sends.
 type Draft struct {
 	ContentType string `header:"Content-Type"`
@@ -227,16 +257,10 @@ type Draft struct {
 // text returns the draft as YAML. Strict JSON is YAML but for tabs and some
 // escapes, so where those occur it is written anew.
 func (in *Draft) text() ([]byte, error) {
-	switch mediaType(in.ContentType) {
-	case typeYAML, "text/yaml", "application/x-yaml", "text/x-yaml", "text/plain":
+	switch name := mediaType(in.ContentType); {
+	case in.ContentType == "", name == typeYAML, slices.Contains(otherYAML(), name):
 		return in.RawBody, nil
-	case typeJSON:
-	case "":
-		if in.ContentType == "" {
-			return in.RawBody, nil
-		}
-		fallthrough
-	default:
+	case name != typeJSON:
 		return nil, huma.NewError(http.StatusUnsupportedMediaType, "a rulebook is application/yaml or application/json")
 	}
 	if !bytes.ContainsAny(in.RawBody, "\t\\") {
@@ -254,24 +278,36 @@ func (in *Draft) load() (*rules.Book, rules.Problems, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	book, problems := rules.Load(rules.File{Name: "rulebook", Data: text})
+	book, problems := rules.Load(rules.File{Name: DraftName, Data: text})
 	return book, problems, nil
 }
 
 type checkOutput struct {
 	Body struct {
-		OK       bool      `json:"ok" doc:"It would load."`
+		OK       bool      `json:"ok" doc:"It would load. A warning says if it could not be published now."`
 		Problems []Problem `json:"problems"`
 	}
 }
 
-func (a *API) checkRulebook(_ context.Context, in *Draft) (*checkOutput, error) {
+func (a *API) checkRulebook(ctx context.Context, in *Draft) (*checkOutput, error) {
 	book, problems, err := in.load()
 	if err != nil {
 		return nil, err
 	}
 	out := &checkOutput{}
 	out.Body.OK, out.Body.Problems = book != nil, DescribeProblems(problems)
+	if book == nil {
+		return out, nil
+	}
+	switch err := a.processor.CheckHeld(book); {
+	case errors.Is(err, stream.ErrHeld):
+		out.Body.Problems = append(out.Body.Problems, Problem{
+			File: DraftName, Line: 1, Column: 1, Severity: rules.Warning.String(),
+			Message: "it cannot be published now: " + err.Error(),
+		})
+	case err != nil:
+		return nil, a.failed(ctx, "looking for balances that customers hold", err)
+	}
 	return out, nil
 }
 
@@ -305,7 +341,7 @@ func broken(problems rules.Problems) error {
 
 type publishInput struct {
 	Draft
-	IfMatch string `header:"If-Match" doc:"The ETag of the version that is to be replaced."`
+	IfMatch string `header:"If-Match" doc:"The ETag of the version that is to be replaced, or several of which one must be."`
 	Author  string `header:"X-Author" maxLength:"100" doc:"Who publishes, where no token tells."`
 }
 
@@ -315,7 +351,7 @@ type publishOutput struct {
 }
 
 func (a *API) putRulebook(ctx context.Context, in *publishInput) (*publishOutput, error) {
-	expected, err := parseETag(in.IfMatch)
+	expected, err := a.expected(in.IfMatch)
 	if err != nil {
 		return nil, err
 	}
@@ -359,16 +395,25 @@ func (a *API) changesSince(ctx context.Context, e *stream.Edition) []string {
 	return describeVersion(before, e).Changes
 }
 
-// parseETag reads the version of an If-Match header; 0 if any will do.
-func parseETag(header string) (uint64, error) {
+// expected returns the version that must be the newest for an If-Match header to
+// hold, 0 if any will do. Of several the newest is chosen if it is among them. A
+// weak ETag matches none.
+func (a *API) expected(header string) (uint64, error) {
 	if header == "" || header == "*" {
 		return 0, nil
 	}
-	version, err := strconv.ParseUint(strings.Trim(strings.TrimPrefix(header, "W/"), `"`), 10, 64)
-	if err != nil || version == 0 {
-		return 0, huma.NewError(http.StatusPreconditionFailed, "If-Match must be the ETag of a rulebook version")
+	newest := a.processor.Newest().Version
+	expected := uint64(0)
+	for _, tag := range listed(header) {
+		version, err := strconv.ParseUint(strings.Trim(tag, `"`), 10, 64)
+		if err == nil && expected != newest {
+			expected = version
+		}
 	}
-	return version, nil
+	if expected == 0 {
+		return 0, huma.NewError(http.StatusPreconditionFailed, "If-Match must be the ETag of a rulebook version, and no weak one")
+	}
+	return expected, nil
 }
 
 var _ huma.StatusError = (*brokenRulebook)(nil)

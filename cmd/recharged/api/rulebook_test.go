@@ -24,9 +24,12 @@ func TestRulebook(t *testing.T) {
 		return d.do("PUT", "/v1/rulebook", body, append([]string{"Content-Type", typeYAML}, header...)...)
 	}
 	put(better, "If-Match", `"7"`).want(t, http.StatusPreconditionFailed)
-	put(better, "If-Match", `nonsense`).want(t, http.StatusPreconditionFailed)
+	for _, none := range []string{`nonsense`, `W/"1"`, `"7", W/"1"`, `""`} {
+		put(better, "If-Match", none).want(t, http.StatusPreconditionFailed)
+	}
+	d.do("GET", "/v1/rulebook", "", "If-None-Match", `"7", W/"1"`).want(t, http.StatusNotModified)
 	var published Published
-	got = put(better, "If-Match", `"1"`, "X-Author", "amel").want(t, http.StatusOK)
+	got = put(better, "If-Match", `"7", "1" , "3"`, "X-Author", "amel").want(t, http.StatusOK)
 	got.decode(t, &published)
 	if published.Version != 2 || got.header.Get("ETag") != `"2"` || len(published.Changes) != 1 {
 		t.Errorf("published: %+v", published)
@@ -53,6 +56,13 @@ func TestRulebook(t *testing.T) {
 	put(testBook).want(t, http.StatusOK)
 	d.send("r2", "recharge", `{"amount":350}`)
 	put(without).want(t, http.StatusConflict).contains(t, "bonus")
+	checked := d.do("POST", "/v1/rulebook/check", without, "Content-Type", typeYAML).want(t, http.StatusOK)
+	checked.contains(t, `{"ok":true,`)
+	checked.contains(t, `"severity":"warning","message":"it cannot be published now: `)
+	checked.contains(t, `1 customers hold balance \"bonus\"`)
+	if kept := d.do("POST", "/v1/rulebook/check", testBook, "Content-Type", typeYAML); strings.Contains(kept.body, "cannot be published") {
+		t.Errorf("check of the book in force: %s", kept.body)
+	}
 
 	var page struct {
 		Versions []Version `json:"versions"`
@@ -71,6 +81,23 @@ func TestRulebook(t *testing.T) {
 		t.Errorf("version 2: %s", got.body)
 	}
 	d.do("GET", "/v1/rulebook/versions/99", "").want(t, http.StatusNotFound)
+}
+
+func TestAccept(t *testing.T) {
+	for _, test := range []struct {
+		header string
+		json   bool
+	}{
+		{"", false}, {"*/*", false}, {"application/*", false}, {"text/html, */*;q=0.8", false}, {"nonsense", false},
+		{"application/json", true}, {"application/json;q=0.1", true}, {"application/json;q=0", false},
+		{"application/json, application/yaml", true}, {"application/yaml, application/json", false},
+		{"application/json, text/plain, */*", true}, {"application/json;q=0.5, */*", false},
+		{"application/json;q=0.5, application/yaml;q=0.9", false}, {"text/yaml;q=0.5,application/json ; q=0.9", true},
+	} {
+		if got := wantsJSON(test.header); got != test.json {
+			t.Errorf("Accept %q: JSON %t", test.header, got)
+		}
+	}
 }
 
 func (a answer) contains(t *testing.T, part string) {
