@@ -50,7 +50,8 @@ func (p packer) Subscribe(ctx context.Context, topic string) (<-chan *message.Me
 // which happens when the subscription has ended and all were answered.
 func pack(ctx, closing context.Context, arriving <-chan *message.Message, packs chan<- *message.Message) {
 	var waiting []*message.Message // arrived, not with the reader
-	var out *message.Message       // the pack that is with the reader
+	var out *message.Message       // the pack that is with the reader, who may change its context …
+	var members []*message.Message // … so these are kept beside it
 	limit := packMax
 	ending, closed, ended := ctx.Done(), closing.Done(), false
 	for {
@@ -72,15 +73,16 @@ func pack(ctx, closing context.Context, arriving <-chan *message.Message, packs 
 				waiting = giveBack(waiting)
 			}
 		case to <- next:
-			out, waiting = next, waiting[len(packOf(next)):]
+			n := min(limit, len(waiting))
+			out, members, waiting = next, waiting[:n:n], waiting[n:]
 		case <-acked:
-			for _, m := range packOf(out) {
+			for _, m := range members {
 				m.Ack()
 			}
 			out, limit = nil, min(2*limit, packMax)
 		case <-nacked:
 			// What arrived behind the pack comes again behind it.
-			giveBack(packOf(out))
+			giveBack(members)
 			out, waiting, limit = nil, giveBack(waiting), 1
 		case <-ending:
 			ending, ended, waiting = nil, true, giveBack(waiting)
