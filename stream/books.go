@@ -139,8 +139,11 @@ func (p *Processor) Edition(ctx context.Context, version uint64) (*Edition, erro
 
 func readEdition(record journal.Record) (*Edition, error) {
 	frame, err := journal.DecodeFrame(record.Data)
-	if err != nil || frame.Kind != journal.FrameBook || frame.Version != uint64(record.Sequence) {
-		return nil, fmt.Errorf("rulebook log record %d is no rulebook: %w", record.Sequence, err)
+	if err != nil {
+		return nil, fmt.Errorf("rulebook log record %d: %w: %w", record.Sequence, errUnreadable, err)
+	}
+	if frame.Kind != journal.FrameBook || frame.Version != uint64(record.Sequence) {
+		return nil, fmt.Errorf("rulebook log record %d is of kind %d and version %d: %w", record.Sequence, frame.Kind, frame.Version, errUnreadable)
 	}
 	e := &Edition{Version: frame.Version, Author: frame.Author, At: record.Stamp, Source: frame.Source}
 	e.Book, _ = rules.Load(rules.File{Name: fmt.Sprintf("rulebook-%d", e.Version), Data: e.Source})

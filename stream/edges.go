@@ -35,7 +35,8 @@ func (p *Processor) openDoor(ctx context.Context) error {
 			Rejected: func(eventType string, _ charge.RejectReason) {
 				p.metrics.events.WithLabelValues(eventType, resultRejected).Inc()
 			},
-			Frame: func(_, _ int, took time.Duration) { p.metrics.stage("accept", took) },
+			Frame:   func(_, _ int, took time.Duration) { p.metrics.stage("accept", took) },
+			Dropped: func(messages int) { p.metrics.dropped.Add(float64(messages)) },
 		},
 		Logger: p.logger,
 	})
@@ -82,9 +83,11 @@ func (p *Processor) startEmitter(ctx context.Context) error {
 				p.logger.Warn("output not published, it is tried again", "sink", s, "partition", id, "reason", err)
 			},
 			Notification: func(channel, result string) {
-				p.metrics.notifications.WithLabelValues(channel, result).Inc()
+				p.metrics.notification(channel, result, 1)
 			},
-			Alert:   func(name, severity string) { p.metrics.alerts.WithLabelValues(name, severity).Inc() },
+			Alert: func(name, severity string) {
+				p.metrics.alerts.WithLabelValues(p.metrics.rules.of(name), severity).Inc()
+			},
 			Durable: p.metrics.durable,
 		},
 		Logger: p.logger,

@@ -11,8 +11,7 @@ import (
 
 // judge decides what one event does to one customer: the event's own effect,
 // then the rules. It is pure: no clock, no dice, no I/O, nothing remembered
-// from one event to the next but memory to reuse. The live turn and whoever
-// wants to know what a turn would do run this same code.
+// from one event to the next but memory to reuse.
 type judge struct {
 	book    *rules.Book
 	version uint64

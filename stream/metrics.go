@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"context"
 	"maps"
 	"math/bits"
 	"slices"
@@ -34,6 +35,8 @@ type Metrics struct {
 	notifications *prometheus.CounterVec
 	alerts        *prometheus.CounterVec
 	parked        *prometheus.CounterVec
+
+	dropped prometheus.Counter
 
 	channels labelBound
 	rules    labelBound
@@ -89,7 +92,10 @@ func newMetrics(registry prometheus.Registerer) *Metrics {
 		channels: labelBound{max: channelLabelsMax},
 		rules:    labelBound{max: ruleLabelsMax},
 	}
-	registry.MustRegister(m.ruleBudget)
+	m.dropped = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "recharged_dropped_messages_total", Help: "NATS messages that came faster than they could be read, or could not be stored, from producers who asked for no reply.",
+	})
+	registry.MustRegister(m.ruleBudget, m.dropped)
 	return m
 }
 
@@ -133,13 +139,18 @@ func (m *Metrics) expect(book *rules.Book) {
 			m.ruleCredited.WithLabelValues(name, balance)
 		}
 		for _, channel := range r.Channels {
-			m.notifications.WithLabelValues(channel, emit.ResultSent)
-			m.notifications.WithLabelValues(channel, emit.ResultFailed)
+			m.notification(channel, emit.ResultSent, 0)
+			m.notification(channel, emit.ResultFailed, 0)
 		}
 		for _, severity := range r.Severities {
-			m.alerts.WithLabelValues(r.Name, severity)
+			m.alerts.WithLabelValues(name, severity)
 		}
 	}
+}
+
+// notification counts attempts to publish notifications.
+func (m *Metrics) notification(channel, result string, n int) {
+	m.notifications.WithLabelValues(m.channels.of(channel), result).Add(float64(n))
 }
 
 // resultRejected is the result of an event that was refused at the door.
@@ -258,6 +269,7 @@ type gauges struct{ processor *Processor }
 var (
 	descLagRecords = prometheus.NewDesc("recharged_log_lag_records", "Records of the event log that have not taken effect yet.", []string{"partition"}, nil)
 	descLagSeconds = prometheus.NewDesc("recharged_log_lag_seconds", "Age of the last record that took effect, while there are others behind it.", []string{"partition"}, nil)
+	descSinkLag    = prometheus.NewDesc("recharged_sink_lag_records", "Records of the commit log that a way out has not published yet.", []string{"sink", "partition"}, nil)
 	descParked     = prometheus.NewDesc("recharged_parked_events", "Events that are set aside now, by reason.", []string{"reason"}, nil)
 	descCustomers  = prometheus.NewDesc("recharged_customers", "Customers in the state.", nil, nil)
 	descStateBytes = prometheus.NewDesc("recharged_state_bytes", "Size of the state on disk, in bytes.", nil, nil)
@@ -270,7 +282,7 @@ var (
 // Describe implements prometheus.Collector.
 func (g gauges) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		descLagRecords, descLagSeconds, descParked, descCustomers, descStateBytes,
+		descLagRecords, descLagSeconds, descSinkLag, descParked, descCustomers, descStateBytes,
 		descCache, descImbalance, descRulebook, descBuild,
 	} {
 		ch <- d
@@ -289,6 +301,7 @@ func (g gauges) Collect(ch chan<- prometheus.Metric) {
 		gauge(descLagRecords, float64(s.Lag), id)
 		gauge(descLagSeconds, s.LagTime.Seconds(), id)
 	}
+	g.collectSinks(gauge)
 	parked, imbalance, customers := p.totals()
 	for _, reason := range charge.ParkReasons() {
 		parked[string(reason)] += 0
@@ -315,4 +328,21 @@ func (g gauges) Collect(ch chan<- prometheus.Metric) {
 	counter(usage.CacheMisses, "miss")
 	gauge(descRulebook, 1, strconv.FormatUint(version, 10), book.Digest())
 	gauge(descBuild, 1, p.opts.Version, p.opts.Revision)
+}
+
+// collectSinks tells how far behind the ways out are, as far as the logs' server
+// can be asked.
+func (g gauges) collectSinks(gauge func(d *prometheus.Desc, value float64, labels ...string)) {
+	ctx, cancel := context.WithTimeout(context.Background(), statusTimeout)
+	defer cancel()
+	lag, err := g.processor.emitter.Lag(ctx)
+	if err != nil {
+		g.processor.logger.Debug("how far behind the ways out are is not known", "reason", err)
+		return
+	}
+	for sink, positions := range lag {
+		for id, position := range positions {
+			gauge(descSinkLag, float64(position.Pending), string(sink), strconv.Itoa(id))
+		}
+	}
 }

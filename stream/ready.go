@@ -44,8 +44,8 @@ func (p *Processor) closed(id charge.Partition) error {
 }
 
 // Ready returns nil when events are accepted, everything accepted before the
-// start has taken effect, and what came since does so soon; else why not. A partition that is halted does not make
-// the others unready; all of them do.
+// start has taken effect, and what came since does so soon; else why not. A
+// partition that is halted does not make the others unready; all of them do.
 func (p *Processor) Ready() error {
 	if err := p.Accepting(); err != nil {
 		return err

@@ -129,7 +129,7 @@ func Start(ctx context.Context, opts Options) (*Processor, error) {
 	p.cancel = cancel
 	started := context.AfterFunc(ctx, cancel) // until then ctx ends it
 	steps := []func(context.Context) error{
-		p.openDisk, p.connect, p.openState, p.openShelf, p.startOwners, p.openDoor, p.startEmitter, p.openSources,
+		p.openDisk, p.connect, p.openState, p.openShelf, p.startOwners, p.openDoor, p.startEmitter, p.openSources, p.showGauges,
 	}
 	for _, step := range steps {
 		if err := step(run); err != nil {
@@ -172,7 +172,7 @@ func newProcessor(opts *Options) (*Processor, error) {
 		node:    host + "-" + rand.Text()[:8],
 		logger:  opts.Logger,
 		metrics: newMetrics(opts.Registry),
-		feed:    emit.NewFeed(emit.FeedOptions{Keep: map[emit.Kind]int{}}),
+		feed:    emit.NewFeed(),
 		stopped: make(chan struct{}),
 	}
 	return p, nil
@@ -302,6 +302,12 @@ func (p *Processor) openState(ctx context.Context) error {
 	return err
 }
 
+// showGauges lets scrapes read off the processor, now that all of it is there.
+func (p *Processor) showGauges(context.Context) error {
+	p.gauges = gauges{p}
+	return p.opts.Registry.Register(p.gauges)
+}
+
 func (p *Processor) startOwners(ctx context.Context) error {
 	for id := range charge.Partition(p.opts.Partitions) {
 		o := &owner{
@@ -323,8 +329,7 @@ func (p *Processor) startOwners(ctx context.Context) error {
 		p.running.Go(func() { o.run(ctx) })
 		p.running.Go(func() { o.tick(ctx) })
 	}
-	p.gauges = gauges{p}
-	return p.opts.Registry.Register(p.gauges)
+	return nil
 }
 
 // drainMax bounds how long Stop waits for what was accepted to take effect. The

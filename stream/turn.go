@@ -17,8 +17,8 @@ import (
 
 // Bounds of one turn. A turn ends when it reaches one of them; what it has not
 // read yet, also the rest of a frame, is the next turn's. One event more than
-// the budget must still fit in a record: outputBytesMax and customerBytesMax
-// see to it, and turnPayloadShare leaves the room.
+// the budget must still fit in a record: what it does takes a budget at most, its
+// customer's row customerBytesMax, and turnPayloadShare leaves the room.
 const (
 	turnEventsMax    = 1024
 	turnTimersMax    = 128       // few, so that a wave of expiries leaves room for events

@@ -1,5 +1,5 @@
 // Package accept is the door: it checks the events that come in, by HTTP, by
-// NATS, from files or from another broker, and puts them into the event logs.
+// NATS or from another broker, and puts them into the event logs.
 //
 // It promises that a producer is told yes only when its events are in their
 // logs and on disk; that whatever it refuses is refused with a reason and

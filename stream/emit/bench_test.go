@@ -111,7 +111,7 @@ func BenchmarkSend(b *testing.B) {
 					for i := range outputs {
 						sent++
 						id := strconv.Itoa(sent)
-						outputs[i] = output{subject: notificationSubject + "sms", id: id, order: id, data: make([]byte, 300)}
+						outputs[i] = output{stream: NotificationStream, subject: notificationSubject + "sms", id: id, order: id, data: make([]byte, 300)}
 					}
 					if err := send(outputs); err != nil {
 						b.Fatal(err)

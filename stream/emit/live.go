@@ -31,13 +31,6 @@ type Item struct {
 	Data   []byte        // JSON
 }
 
-// FeedOptions configures a Feed.
-type FeedOptions struct {
-	// Keep is how many items of each kind are kept for Recent; nil: 1,000 alerts
-	// and nothing else.
-	Keep map[Kind]int
-}
-
 // Feed hands what was committed to whoever looks on right now. It never makes
 // its publisher wait: a follower who is too slow misses items and is told how
 // many. Nothing depends on it; what must arrive goes through the sinks.
@@ -45,28 +38,17 @@ type Feed struct {
 	mu        sync.RWMutex // guards followers
 	followers map[*Follower]struct{}
 	watched   [kinds]atomic.Int32 // followers of each kind
-	recent    [kinds]ring
 }
 
 // NewFeed returns a Feed without followers.
-func NewFeed(opts FeedOptions) *Feed {
-	if opts.Keep == nil {
-		opts.Keep = map[Kind]int{KindAlert: 1000}
-	}
-	f := &Feed{followers: make(map[*Follower]struct{})}
-	for k, n := range opts.Keep {
-		f.recent[k].size = n
-	}
-	return f
-}
+func NewFeed() *Feed { return &Feed{followers: make(map[*Follower]struct{})} }
 
-// Wanted reports whether an item of that kind would be kept or seen by anybody;
-// if not, its publisher can save itself the encoding.
-func (f *Feed) Wanted(k Kind) bool { return f.recent[k].size > 0 || f.watched[k].Load() > 0 }
+// Wanted reports whether an item of that kind would be seen by anybody; if not,
+// its publisher can save itself the encoding.
+func (f *Feed) Wanted(k Kind) bool { return f.watched[k].Load() > 0 }
 
 // Publish hands an item to the followers. It never blocks.
 func (f *Feed) Publish(item Item) {
-	f.recent[item.Kind].add(item)
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	for follower := range f.followers {
@@ -74,41 +56,6 @@ func (f *Feed) Publish(item Item) {
 			follower.offer(item)
 		}
 	}
-}
-
-// Recent returns the items of a kind that are kept, newest first.
-func (f *Feed) Recent(k Kind) []Item { return f.recent[k].all() }
-
-// ring keeps the last items.
-type ring struct {
-	size  int
-	mu    sync.Mutex // guards the rest
-	items []Item
-	next  int // when it is full: where the oldest item is
-}
-
-func (r *ring) add(item Item) {
-	if r.size == 0 {
-		return
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if len(r.items) < r.size {
-		r.items = append(r.items, item)
-		return
-	}
-	r.items[r.next] = item
-	r.next = (r.next + 1) % r.size
-}
-
-func (r *ring) all() []Item {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	all := make([]Item, len(r.items))
-	for i := range all {
-		all[len(all)-1-i] = r.items[(r.next+i)%len(r.items)]
-	}
-	return all
 }
 
 // Followed is an item as a follower gets it.

@@ -7,7 +7,7 @@ import (
 )
 
 func TestFeedTellsWhatWasMissed(t *testing.T) {
-	f := NewFeed(FeedOptions{})
+	f := NewFeed()
 	slow, quick := f.Follow(2), f.Follow(10, KindNotification)
 	for i := range 5 {
 		f.Publish(Item{Kind: KindOutcome, ID: strconv.Itoa(i)})
@@ -31,11 +31,11 @@ func TestFeedTellsWhatWasMissed(t *testing.T) {
 }
 
 func TestFeedWanted(t *testing.T) {
-	f := NewFeed(FeedOptions{})
+	f := NewFeed()
 	wanted := func() [kinds]bool {
 		return [kinds]bool{f.Wanted(KindOutcome), f.Wanted(KindNotification), f.Wanted(KindAlert)}
 	}
-	if got, want := wanted(), [kinds]bool{KindAlert: true}; got != want {
+	if got, want := wanted(), [kinds]bool{}; got != want {
 		t.Errorf("with nobody looking on: %v, want %v", got, want)
 	}
 	w := f.Follow(1, KindOutcome)
@@ -50,29 +50,11 @@ func TestFeedWanted(t *testing.T) {
 	}
 }
 
-func TestFeedKeepsRecent(t *testing.T) {
-	f := NewFeed(FeedOptions{Keep: map[Kind]int{KindAlert: 3}})
-	for i, want := range []string{"", "0", "10", "210", "321", "432", "543", "654"} {
-		var got string
-		for _, item := range f.Recent(KindAlert) {
-			got += item.ID
-		}
-		if got != want {
-			t.Errorf("after %d alerts: %q, want %q", i, got, want)
-		}
-		f.Publish(Item{Kind: KindAlert, ID: strconv.Itoa(i)})
-		f.Publish(Item{Kind: KindOutcome, ID: "x"})
-	}
-	if got := f.Recent(KindOutcome); len(got) != 0 {
-		t.Errorf("%d outcomes were kept", len(got))
-	}
-}
-
 // TestFeedAccounts: whatever followers come and go, each item that was published
 // to one is delivered or counted.
 func TestFeedAccounts(t *testing.T) {
 	const publishers, each = 4, 500
-	f := NewFeed(FeedOptions{})
+	f := NewFeed()
 	steady := f.Follow(8, KindOutcome)
 	var publishing, others sync.WaitGroup
 	for range publishers {

@@ -15,6 +15,7 @@ import (
 // output is one message that a sink publishes. What bears the same order, such
 // as all for one customer, must be in the stream in the order of publication.
 type output struct {
+	stream  string
 	subject string
 	id      string
 	order   string
@@ -24,8 +25,9 @@ type output struct {
 // message makes the NATS message of an output: a structured CloudEvent.
 func (o *output) message() *nats.Msg {
 	return &nats.Msg{Subject: o.subject, Data: o.data, Header: nats.Header{
-		jetstream.MsgIDHeader: {o.id},
-		"Content-Type":        {"application/cloudevents+json"},
+		jetstream.MsgIDHeader:          {o.id},
+		jetstream.ExpectedStreamHeader: {o.stream}, // so that no consumer can have it delivered into another
+		"Content-Type":                 {"application/cloudevents+json"},
 	}}
 }
 

@@ -69,7 +69,7 @@ var notificationSink = sink{
 	outputs: func(c *journal.Commit, seq charge.Sequence) []output {
 		return outputsOf(c.Notifications, func(data []byte, i int, n *charge.Notification) ([]byte, output) {
 			id := NotificationID(c.Partition, seq, i)
-			return charge.AppendNotificationEvent(data, id, n), output{subject: notificationSubject + token(n.Channel), id: id, order: n.MSISDN.String()}
+			return charge.AppendNotificationEvent(data, id, n), output{stream: NotificationStream, subject: notificationSubject + token(n.Channel), id: id, order: n.MSISDN.String()}
 		})
 	},
 	published: func(o *Observer, c *journal.Commit, i int, result string) {
@@ -89,7 +89,7 @@ var alertSink = sink{
 	outputs: func(c *journal.Commit, seq charge.Sequence) []output {
 		return outputsOf(c.Alerts, func(data []byte, i int, a *charge.Alert) ([]byte, output) {
 			id := AlertID(c.Partition, seq, i)
-			return charge.AppendAlertEvent(data, id, a), output{subject: alertSubject + token(a.Severity), id: id, order: a.Name}
+			return charge.AppendAlertEvent(data, id, a), output{stream: AlertStream, subject: alertSubject + token(a.Severity), id: id, order: a.Name}
 		})
 	},
 	published: func(o *Observer, c *journal.Commit, i int, result string) {
@@ -106,7 +106,7 @@ var outcomeSink = sink{
 		subject := outcomeSubject + strconv.Itoa(int(c.Partition))
 		return outputsOf(c.Outcomes, func(data []byte, i int, o *charge.Outcome) ([]byte, output) {
 			id := OutcomeID(c.Partition, seq, i)
-			return charge.AppendOutcomeEvent(data, id, o), output{subject: subject, id: id, order: o.MSISDN.String()}
+			return charge.AppendOutcomeEvent(data, id, o), output{stream: OutcomeStream, subject: subject, id: id, order: o.MSISDN.String()}
 		})
 	},
 	published: func(*Observer, *journal.Commit, int, string) {},

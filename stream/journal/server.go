@@ -60,7 +60,7 @@ type Access struct {
 	Read   bool // consume the outputs
 }
 
-// Server is a NATS server inside this process, with two accounts. CORE holds the
+// Server is a NATS server inside this process, with three accounts. CORE holds the
 // logs and is reachable only through Core. PUBLIC is what the world sees. What
 // an outside client can do is said at permissionsOf.
 //
