@@ -41,7 +41,7 @@ fuzz: ## each fuzz target for FUZZTIME (10s)
 	    $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(or $(FUZZTIME),10s) $$pkg || exit 1; \
 	  done; done
 
-bench: build ## the load table of bench/README.md, measured here and now
+bench: ## the load table of bench/README.md, measured here and now
 	$(GO) run ./bench/load $(ARGS)
 
 clean: ## what was built and installed; not ./data

@@ -3,25 +3,25 @@ module recharged
 go 1.26.8
 
 require (
-	cel.dev/cel-go v0.33.2
-	github.com/HdrHistogram/hdrhistogram-go v1.4.0
-	github.com/ThreeDotsLabs/watermill v1.5.1
-	github.com/VictoriaMetrics/fastcache v1.13.3
-	github.com/alecthomas/kong v1.17.0
-	github.com/cockroachdb/pebble/v2 v2.1.7
-	github.com/danielgtaylor/huma/v2 v2.37.2
-	github.com/go-json-experiment/json v0.0.0-20260820222146-c27c302e5fc3
-	github.com/goccy/go-yaml v1.19.2
-	github.com/klauspost/compress v1.20.3
-	github.com/nats-io/nats-server/v2 v2.15.2
-	github.com/nats-io/nats.go v1.55.0
-	github.com/prometheus/client_golang v1.25.0
-	github.com/rogpeppe/go-internal v1.16.0
-	github.com/schollz/progressbar/v3 v3.19.1
-	golang.org/x/term v0.47.0
-	golang.org/x/time v0.16.0
-	google.golang.org/protobuf v1.36.12
-	pgregory.net/rapid v1.3.0
+	cel.dev/cel-go v0.33.2 // parses conditions; the rival in their tests
+	github.com/HdrHistogram/hdrhistogram-go v1.4.0 // latencies of the load program
+	github.com/ThreeDotsLabs/watermill v1.5.1 // the ways out, and foreign brokers in
+	github.com/VictoriaMetrics/fastcache v1.13.3 // customers in memory, off the heap
+	github.com/alecthomas/kong v1.17.0 // the command line
+	github.com/cockroachdb/pebble/v2 v2.1.7 // the store
+	github.com/danielgtaylor/huma/v2 v2.37.2 // OpenAPI from the code
+	github.com/go-json-experiment/json v0.0.0-20260820222146-c27c302e5fc3 // strict JSON by tokens, numbers as text
+	github.com/goccy/go-yaml v1.19.2 // YAML with positions
+	github.com/klauspost/compress v1.20.3 // gzip and zstd of files and bodies
+	github.com/nats-io/nats-server/v2 v2.15.2 // the embedded log
+	github.com/nats-io/nats.go v1.55.0 // the client of the log
+	github.com/prometheus/client_golang v1.25.0 // metrics
+	github.com/rogpeppe/go-internal v1.16.0 // test scripts
+	github.com/schollz/progressbar/v3 v3.19.1 // the progress of load
+	golang.org/x/term v0.47.0 // whether it is a terminal
+	golang.org/x/time v0.16.0 // rate limits of log lines
+	google.golang.org/protobuf v1.36.12 // the wire format of the Protobuf batch
+	pgregory.net/rapid v1.3.0 // property tests
 )
 
 require (
@@ -78,4 +78,4 @@ require (
 	honnef.co/go/tools v0.8.2 // indirect
 )
 
-tool honnef.co/go/tools/cmd/staticcheck
+tool honnef.co/go/tools/cmd/staticcheck // make check

@@ -34,7 +34,7 @@ balances:
   bonus: {unit: DZD}
 `
 
-// The plan is what the ledger obeys, so its defaults are the contract's.
+// The plan is what the ledger obeys, so its defaults are those of the language.
 func TestPlanDefaults(t *testing.T) {
 	plan := mustLoad(t, File{"a", []byte(small)}).Plan()
 	if plan.Lateness != 48*time.Hour || plan.Ahead != 5*time.Minute || plan.Location != time.UTC {

@@ -69,10 +69,22 @@ func timerKey(dst []byte, m charge.MSISDN, due charge.Instant) []byte {
 	return binary.BigEndian.AppendUint64(dst, uint64(m))
 }
 
+// tableOf returns the table of a key, which may be said where the key may not:
+// it holds the customer's number.
+func tableOf(key []byte) byte {
+	switch {
+	case len(key) > 3 && key[0] == partitionPrefix:
+		return key[3]
+	case len(key) > 2:
+		return key[2]
+	}
+	return '?'
+}
+
 // timerOf reads a timer's key back.
 func timerOf(key []byte) (charge.Instant, charge.MSISDN, error) {
 	if len(key) != 2+1+8+8 {
-		return 0, 0, fmt.Errorf("%w: timer key %x has %d bytes", ErrDamaged, key, len(key))
+		return 0, 0, fmt.Errorf("%w: the key of a timer has %d bytes", ErrDamaged, len(key))
 	}
 	due := binary.BigEndian.Uint64(key[3:])
 	return charge.Instant(due), charge.MSISDN(binary.BigEndian.Uint64(key[11:])), nil

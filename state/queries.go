@@ -64,8 +64,11 @@ func (s *Store) Timeline(m charge.MSISDN, before OutcomeRef, limit int) ([]Outco
 	for ok := rows.Last(); ok && len(refs) < limit; ok = rows.Prev() {
 		row, err := rows.ValueAndErr()
 		key := rows.Key()
-		if err != nil || len(row) != 2 || len(key) != len(prefix)+10 {
-			return nil, fmt.Errorf("read timeline of %s: broken row %x: %v", m.Masked(), key, err)
+		if err != nil {
+			return nil, fmt.Errorf("read timeline of %s: %w", m.Masked(), err)
+		}
+		if len(row) != 2 || len(key) != len(prefix)+10 {
+			return nil, fmt.Errorf("read timeline of %s: %w: row of %d bytes under a key of %d", m.Masked(), ErrDamaged, len(row), len(key))
 		}
 		refs = append(refs, OutcomeRef{
 			Partition: charge.Partition(binary.BigEndian.Uint16(row)),

@@ -249,7 +249,7 @@ func (s *Store) get(key []byte) ([]byte, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read row %x: %w", key, err)
+		return nil, fmt.Errorf("read a row of table %q: %w", tableOf(key), err)
 	}
 	defer closer.Close()
 	return append([]byte{}, row...), nil

@@ -11,7 +11,7 @@ import (
 )
 
 // Oracle folds accepted events, one after the other, into what they must come
-// to: a second and deliberately simple implementation of the contract's ledger
+// to: a second and deliberately simple implementation of the ledger
 // and of the one rulebook. Amounts are centimes, bytes, seconds or points.
 //
 // It knows no clock but the instant at which the run begins, and needs none:

@@ -184,7 +184,7 @@ func encode(envelope fields) []byte {
 
 func pick[T any](g *generator, choices ...T) T { return choices[g.random.IntN(len(choices))] }
 
-// amount writes an amount as one of the ways that the contract allows.
+// amount writes an amount as one of the ways that are allowed.
 func (g *generator) amount(text string) any {
 	if g.random.IntN(2) == 0 {
 		return text

@@ -10,7 +10,7 @@ import (
 	"recharged/state/money"
 )
 
-// goldenOutcome is the example of the contract.
+// goldenOutcome is a recharge that a rule doubled.
 func goldenOutcome() *charge.Outcome {
 	msisdn, err := charge.ParseMSISDN("213770123456")
 	if err != nil {
@@ -55,7 +55,7 @@ func TestOutcomeJSON(t *testing.T) {
 		outcome *charge.Outcome
 		want    string
 	}{
-		"the contract's example": {goldenOutcome(), goldenOutcomeJSON},
+		"a doubled recharge": {goldenOutcome(), goldenOutcomeJSON},
 		"parked": {&parked, `{"event":"x","source":"/a","type":"usage","msisdn":"213770123456","time":"2026-11-21T10:00:00Z",` +
 			`"result":"parked","reason":"too_late","detail":"older than 48h","rulebook":2,"postings":[],"rules":[],"shortfall":"0.00"}`},
 		"usage": {&usage, `{"event":"u","source":"/b","type":"usage","msisdn":"213770123456","time":"2026-11-21T10:00:00Z",` +

@@ -4,7 +4,7 @@
 //
 // It promises that every change of a balance is a posting and every posting a
 // change of a balance; that no balance falls below zero or grows beyond
-// money.AmountMax; that parts are consumed in the order of the contract; and
+// money.AmountMax; that parts are consumed in the order that state/README.md gives; and
 // that the same customer, event and clock always give the same answer.
 //
 // It refuses to know the time, where customers are kept, and what rules give:

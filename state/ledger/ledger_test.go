@@ -173,7 +173,7 @@ func TestStep(t *testing.T) {
 	}
 }
 
-// TestCounterWindow holds the contract against the plain list of events: of
+// TestCounterWindow holds counters against the plain list of events: of
 // those up to the instant a counter is read at, it includes none older than its
 // window plus one step and misses none younger than its window minus one.
 func TestCounterWindow(t *testing.T) {

@@ -75,7 +75,7 @@ func (w *twin) expire(clock charge.Instant) {
 	w.lots = slices.DeleteFunc(w.lots, func(l lot) bool { return forever(l.expires) <= clock })
 }
 
-// usage is the contract's paragraph on usage for the plan of these tests.
+// usage is what a usage takes, by the plan of these tests.
 func (w *twin) usage(service string, units int64, asked *int64, clock charge.Instant) {
 	money := []string{"bonus", "gift", "main"}
 	if service == "voice" {

@@ -25,6 +25,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"recharged/state/charge"
 	"recharged/stream"
 )
 
@@ -137,7 +138,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		recorded := &statusRecorder{ResponseWriter: w, status: http.StatusOK}
 		begin := time.Now()
 		defer func() {
-			a.logger.Debug("http request", "method", r.Method, "route", r.Pattern, "path", maskDigits(r.URL.Path),
+			a.logger.Debug("http request", "method", r.Method, "route", r.Pattern, "path", charge.Mask(r.URL.Path),
 				"status", recorded.status, "took", time.Since(begin))
 		}()
 		w = recorded
@@ -163,7 +164,7 @@ func (a *API) recover(w http.ResponseWriter, r *http.Request) {
 	case http.ErrAbortHandler:
 		panic(cause)
 	default:
-		a.logger.Error("http handler panicked", "route", r.Pattern, "reason", maskDigits(fmt.Sprint(cause)), "stack", string(debug.Stack()))
+		a.logger.Error("http handler panicked", "route", r.Pattern, "reason", charge.Mask(fmt.Sprint(cause)), "stack", string(debug.Stack()))
 		writeProblem(w, http.StatusInternalServerError, "something is broken here; the log says what")
 	}
 }
@@ -194,26 +195,6 @@ func addressedToLocal(host string) bool {
 	}
 	host = strings.ToLower(host)
 	return host == "localhost" || strings.HasSuffix(host, ".localhost")
-}
-
-// maskDigits hides what could be an MSISDN: of six digits or more in a row all
-// but the first three and the last two.
-func maskDigits(text string) string {
-	const digitsMin, head, tail = 6, 3, 2
-	out := []byte(text)
-	for i := 0; i < len(out); i++ {
-		end := i
-		for end < len(out) && '0' <= out[end] && out[end] <= '9' {
-			end++
-		}
-		if end-i >= digitsMin {
-			for j := i + head; j < end-tail; j++ {
-				out[j] = '*'
-			}
-		}
-		i = end
-	}
-	return string(out)
 }
 
 // Timeouts of a server. A request's head and body must arrive, and its answer be

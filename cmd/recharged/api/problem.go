@@ -10,6 +10,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"recharged/state/charge"
 	"recharged/stream"
 )
 
@@ -31,7 +32,7 @@ func writeProblem(w http.ResponseWriter, status int, detail string) {
 // what the client is told instead.
 func (a *API) failed(ctx context.Context, what string, err error) error {
 	if ctx.Err() == nil {
-		a.logger.Error("http request not answered", "operation", what, "reason", maskDigits(err.Error()))
+		a.logger.Error("http request not answered", "operation", what, "reason", charge.Mask(err.Error()))
 	}
 	return huma.NewError(http.StatusInternalServerError, what+" went wrong; the log says why")
 }

@@ -20,7 +20,8 @@ import (
 	"recharged/stream"
 )
 
-// rulebookBytesMax is the largest rulebook: it must fit in a record of the log.
+// rulebookBytesMax is the largest body with a rulebook: what rules read, and
+// some room for JSON, which takes more than the YAML that it becomes.
 const rulebookBytesMax = 900 << 10
 
 // Content types of a rulebook.
