@@ -147,6 +147,9 @@ func TestALogThatDoesNotContinueHaltsItsPartition(t *testing.T) {
 					return err
 				}
 				_, err = js.CreateStream(ctx, config)
+				for err != nil && strings.Contains(err.Error(), "error creating store") && ctx.Err() == nil {
+					_, err = js.CreateStream(ctx, config) // The files of the old one are still being put away.
+				}
 				return err
 			},
 		} {
