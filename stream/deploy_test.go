@@ -28,19 +28,7 @@ func deployedNATS(t *testing.T) *server.Server {
 		t.Error("the configuration does not sync always")
 	}
 	opts.Port, opts.StoreDir, opts.NoSigs, opts.NoLog = server.RANDOM_PORT, t.TempDir(), true, true
-	ns, err := server.NewServer(opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ns.Start()
-	t.Cleanup(func() {
-		ns.Shutdown()
-		ns.WaitForShutdown()
-	})
-	if !ns.ReadyForConnections(30 * time.Second) {
-		t.Fatal("the NATS server did not start")
-	}
-	return ns
+	return runNATS(t, opts)
 }
 
 // The processor runs on the server that deploy/nats.conf describes; producers

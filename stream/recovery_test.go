@@ -247,10 +247,16 @@ func TestANewOwnerFencesTheOldOne(t *testing.T) {
 // externalNATS runs a NATS server that is not ours, and returns its address.
 func externalNATS(t testing.TB) string {
 	t.Helper()
-	ns, err := server.NewServer(&server.Options{
+	return runNATS(t, &server.Options{
 		ServerName: "elsewhere", Host: "127.0.0.1", Port: server.RANDOM_PORT,
 		JetStream: true, StoreDir: t.TempDir(), SyncAlways: true, NoSigs: true, NoLog: true,
-	})
+	}).ClientURL()
+}
+
+// runNATS runs a NATS server until the test ends.
+func runNATS(t testing.TB, opts *server.Options) *server.Server {
+	t.Helper()
+	ns, err := server.NewServer(opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -262,5 +268,5 @@ func externalNATS(t testing.TB) string {
 	if !ns.ReadyForConnections(30 * time.Second) {
 		t.Fatal("the NATS server did not start")
 	}
-	return ns.ClientURL()
+	return ns
 }
