@@ -17,13 +17,14 @@ import (
 
 type publishCommand struct {
 	serverFlags
-	Files     []string `arg:"" name:"rulebook" help:"Rulebook files, or folders of them; together they are one rulebook."`
+	Files     []string `arg:"" optional:"" name:"rulebook" help:"Rulebook files, or folders of them; together they are one rulebook."`
+	Rollback  uint64   `placeholder:"N" help:"Publish this older version again instead of files. It gets a number of its own."`
 	IfVersion uint64   `placeholder:"N" help:"Publish only if this is the newest version, so that nobody else's change is overwritten."`
 }
 
 // Help has the example.
 func (*publishCommand) Help() string {
-	return example("recharged publish promotions/ --if-version 7")
+	return example("recharged publish promotions/ --if-version 7", "recharged publish --rollback 5")
 }
 
 // Run checks a rulebook here, where its files have names, and publishes it.
@@ -32,7 +33,7 @@ func (c *publishCommand) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	files, err := readRulebook(c.Files...)
+	files, err := c.rulebook(s, client)
 	if err != nil {
 		return err
 	}
@@ -67,6 +68,23 @@ func (c *publishCommand) Run(s *session) error {
 	}
 	_, err = io.WriteString(s.stdout, text)
 	return err
+}
+
+// rulebook returns the files to publish: those given, or an older version.
+func (c *publishCommand) rulebook(s *session, client *client) ([]rules.File, error) {
+	switch {
+	case c.Rollback == 0 && len(c.Files) == 0:
+		return nil, usagef("give rulebook files, or --rollback N to publish an older version again")
+	case c.Rollback == 0:
+		return readRulebook(c.Files...)
+	case len(c.Files) > 0:
+		return nil, usagef("give either rulebook files or --rollback, not both")
+	}
+	source, err := client.rulebook(s, c.Rollback, "application/yaml")
+	if err != nil {
+		return nil, err
+	}
+	return []rules.File{{Name: fmt.Sprintf("version %d", c.Rollback), Data: source}}, nil
 }
 
 // showBroken prints why a rulebook is not published.
