@@ -25,20 +25,22 @@ var layers = [][]string{
 	{"state/money"},
 	{"state/charge"},
 	{"state/ledger"},
-	{"state", "rules/when"},
+	{"state", "rules/when", "rules/budget"},
+	{"rules/index"},
 	{"rules", "rules/sample"},
 	{"stream/journal"},
-	{"stream/accept", "stream/emit"},
+	{"stream/accept", "stream/emit", "stream/turn"},
+	{"stream/trial", "stream/backtest"},
 	{"stream"},
 	{"cmd/recharged/api"},
 	{"cmd/recharged"},
 	{"bench/workload"},
-	{"bench/load"},
+	{"bench/load", "bench/rules", "bench/backtest"},
 }
 
 // pure packages decide about money: their answer is a function of their
 // arguments.
-var pure = []string{"state/money", "state/charge", "state/ledger", "rules/when", "rules"}
+var pure = []string{"state/money", "state/charge", "state/ledger", "rules/when", "rules/budget", "rules/index", "rules", "stream/turn"}
 
 // impure is what a pure package must not import.
 var impure = []string{
