@@ -2,6 +2,7 @@ package emit
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -55,6 +56,64 @@ func BenchmarkLatency(b *testing.B) {
 	b.ReportMetric(float64(toDurable.Microseconds())/float64(b.N), "µs-to-durable")
 }
 
+// BenchmarkLetter measures the way of a letter: from its commit's acknowledgement
+// in the sender's commit log to its arrival at a reader of the receiver's event
+// log. In a commit with so many letters to one receiver, that of the last.
+func BenchmarkLetter(b *testing.B) {
+	for _, letters := range []int{1, 8} {
+		b.Run(fmt.Sprintf("letters=%d", letters), func(b *testing.B) {
+			w := newWorld(b)
+			if err := w.journal.CommitLog(0).Create(b.Context()); err != nil {
+				b.Fatal(err)
+			}
+			e, err := New(b.Context(), Options{
+				Core: w.core(), Public: w.public(), Partitions: testPartitions,
+				Streams:   func(p charge.Partition) string { return w.journal.CommitLog(p).Name() },
+				EventLogs: w.journal.EventLog,
+			})
+			if err != nil {
+				b.Fatal(err)
+			}
+			go e.Run(b.Context())
+			defer e.Close()
+			receiver, err := w.journal.EventLog(1).Read(b.Context(), 1)
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer receiver.Close()
+			var seq charge.Sequence
+			var number uint64
+			var took []time.Duration
+			for b.Loop() {
+				commit := turn(1, 0)
+				for range letters {
+					number++
+					commit.Letters = append(commit.Letters, journal.Letter{To: 1, Number: number, Body: make([]byte, 40)})
+				}
+				record, err := w.journal.CommitLog(0).AppendAt(b.Context(), commit.Append(nil), seq)
+				if err != nil {
+					b.Fatal(err)
+				}
+				acked := time.Now()
+				seq = record.Sequence
+				for range letters {
+					record, err = receiver.Next(b.Context())
+					if err != nil {
+						b.Fatal(err)
+					}
+				}
+				took = append(took, time.Since(acked))
+				if frame, err := journal.DecodeFrame(record.Data); err != nil || frame.Number != number {
+					b.Fatalf("letter %d arrived instead of %d: %v", frame.Number, number, err)
+				}
+			}
+			slices.Sort(took)
+			b.ReportMetric(float64(took[len(took)/2].Microseconds()), "µs-p50")
+			b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "µs-p99")
+		})
+	}
+}
+
 // BenchmarkThroughput measures the sinks over a log that is there already, in
 // events: a notification for every third, no outcomes.
 func BenchmarkThroughput(b *testing.B) {
@@ -103,7 +162,7 @@ func BenchmarkSend(b *testing.B) {
 	}
 	p := newPublisher(b, public)
 	sent := 0
-	for _, n := range []int{8, batchMin, 256} {
+	for _, n := range []int{8, 16, batchMin, 32, 256} {
 		run := func(way string, send func(outputs []output) error) {
 			b.Run(fmt.Sprintf("way=%s/n=%d", way, n), func(b *testing.B) {
 				for b.Loop() {

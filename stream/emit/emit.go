@@ -1,11 +1,13 @@
 // Package emit is the ways out: it reads the commit log of each partition and
-// publishes what the commits say must be said, as CloudEvents on NATS.
+// publishes what the commits say must be said, as CloudEvents on NATS. It also
+// delivers the letters in them, to the event logs of other partitions.
 //
-// It promises that every notification, alert and outcome of every commit is
-// published at least once, with the same id each time, in order per customer,
-// and that a commit is behind a sink only when all that the sink makes of it is
-// durable. A sink that cannot publish waits and tries again for ever, and holds
-// up nobody else. It refuses to know what a commit means: it decides nothing.
+// It promises that every notification, alert, outcome and letter of every commit
+// is published at least once, with the same id each time, in order per customer,
+// letters per sender and receiver, and that a commit is behind a sink only when
+// all that the sink makes of it is durable. A sink that cannot publish waits and
+// tries again for ever, and holds up nobody else. It refuses to know what a
+// commit means: it decides nothing.
 //
 // The sinks are handlers of a Watermill Router, one for each sink and
 // partition, each with a durable position of its own, over the package's own
@@ -27,6 +29,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"recharged/state/charge"
+	"recharged/stream/journal"
 )
 
 // Options configures an Emitter. The zero value of everything but Core, Public,
@@ -36,6 +39,10 @@ type Options struct {
 	Public     *nats.Conn                      // where the outputs go; may be Core
 	Partitions int                             // partitions 0 … Partitions-1 are read
 	Streams    func(p charge.Partition) string // name of the stream of p's commit log
+
+	// EventLogs is where p's letters go. A log may not exist yet. Default: there is
+	// no sink of letters, for those whose commits have none.
+	EventLogs func(p charge.Partition) *journal.Log
 
 	Outcomes bool          // publish every event's outcome too; several times the traffic
 	Replicas int           // of the output streams; default 1
@@ -78,16 +85,22 @@ const (
 	retryMax     = 200 * time.Millisecond
 	redeliverMin = 500 * time.Millisecond // the pause after the first Nack, which doubles
 	redeliverMax = 10 * time.Second
+	letterMin    = 100 * time.Millisecond // the same for letters: somebody may be waiting for the answer
+	letterMax    = 2 * time.Second
 )
+
+// doubling returns pauses that double from shortest to longest.
+func doubling(shortest, longest time.Duration) func(n int) time.Duration {
+	return func(n int) time.Duration { return min(longest, shortest<<min(n-1, 10)) }
+}
 
 // Emitter runs the sinks.
 type Emitter struct {
-	opts       Options
-	core       jetstream.JetStream
-	publisher  *Publisher
-	subscriber *Subscriber
-	router     *message.Router
-	sinks      []sink
+	opts      Options
+	core      jetstream.JetStream
+	publisher *Publisher
+	router    *message.Router
+	sinks     []sink
 
 	mu      sync.Mutex // guards the two below
 	started bool
@@ -113,6 +126,9 @@ func New(ctx context.Context, opts Options) (*Emitter, error) {
 	if opts.Outcomes {
 		e.sinks = append(e.sinks, outcomeSink)
 	}
+	if opts.EventLogs != nil {
+		e.sinks = append(e.sinks, letterSink)
+	}
 	if e.publisher, err = NewPublisher(opts.Public, PublisherOptions{}); err != nil {
 		return nil, err
 	}
@@ -124,13 +140,35 @@ func New(ctx context.Context, opts Options) (*Emitter, error) {
 
 // route wires a handler for each sink and partition.
 func (e *Emitter) route() error {
-	sources := make(map[string]Source)
+	// The router's life is for those who debug it.
+	logger := watermill.NewSlogLoggerWithLevelMapping(e.opts.Logger, map[slog.Level]slog.Level{slog.LevelInfo: slog.LevelDebug})
 	var err error
-	e.subscriber, err = NewSubscriber(e.opts.Core, SubscriberOptions{
+	if e.router, err = message.NewRouter(message.RouterConfig{CloseTimeout: closeTimeout}, logger); err != nil {
+		return fmt.Errorf("make the router of the sinks: %w", err)
+	}
+	commits := make([]decoder, e.opts.Partitions)
+	for i := range e.sinks {
+		if err := e.routeSink(&e.sinks[i], commits); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// routeSink wires the handlers of a sink, which share the decoded commits of
+// their partition with those of the other sinks.
+func (e *Emitter) routeSink(s *sink, commits []decoder) error {
+	sources := make(map[string]Source)
+	var send sender = e.publisher
+	delay := doubling(redeliverMin, redeliverMax)
+	if s.name == Letters {
+		send, delay = postman{e.opts.EventLogs, e.opts.Partitions}, doubling(letterMin, letterMax)
+	}
+	subscriber, err := NewSubscriber(e.opts.Core, SubscriberOptions{
 		Source:    func(topic string) Source { return sources[topic] },
 		Window:    packMax,
 		AckWait:   ackWait,
-		NackDelay: func(n int) time.Duration { return min(redeliverMax, redeliverMin<<min(n-1, 10)) },
+		NackDelay: delay,
 		Exclusive: true,
 		Patient:   true,
 		Grace:     closeGrace,
@@ -139,23 +177,15 @@ func (e *Emitter) route() error {
 	if err != nil {
 		return err
 	}
-	// The router's life is for those who debug it.
-	logger := watermill.NewSlogLoggerWithLevelMapping(e.opts.Logger, map[slog.Level]slog.Level{slog.LevelInfo: slog.LevelDebug})
-	if e.router, err = message.NewRouter(message.RouterConfig{CloseTimeout: closeTimeout}, logger); err != nil {
-		return fmt.Errorf("make the router of the sinks: %w", err)
-	}
 	retry := middleware.Retry{MaxRetries: retriesMax, InitialInterval: retryMin, MaxInterval: retryMax, Multiplier: 2}
 	for p := range charge.Partition(e.opts.Partitions) {
-		commits := new(decoder)
-		for i := range e.sinks {
-			h := &handler{sink: &e.sinks[i], partition: p, commits: commits, publisher: e.publisher, observe: &e.opts.Observe}
-			topic := fmt.Sprintf("%s/%d", h.sink.name, p)
-			sources[topic] = Source{Stream: e.opts.Streams(p), Durable: string(h.sink.name)}
-			// The first one is the outermost: an error, also one that was a panic,
-			// is reported for each attempt, then tried again.
-			e.router.AddConsumerHandler(topic, topic, packer{e.subscriber}, h.handle).
-				AddMiddleware(retry.Middleware, h.report, middleware.Recoverer)
-		}
+		h := &handler{sink: s, partition: p, commits: &commits[p], sender: send, observe: &e.opts.Observe}
+		topic := fmt.Sprintf("%s/%d", s.name, p)
+		sources[topic] = Source{Stream: e.opts.Streams(p), Durable: string(s.name)}
+		// The first one is the outermost: an error, also one that was a panic,
+		// is reported for each attempt, then tried again.
+		e.router.AddConsumerHandler(topic, topic, packer{subscriber}, h.handle).
+			AddMiddleware(retry.Middleware, h.report, middleware.Recoverer)
 	}
 	return nil
 }

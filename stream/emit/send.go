@@ -10,6 +10,8 @@ import (
 	"github.com/ThreeDotsLabs/watermill"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"recharged/state/charge"
 )
 
 // output is one message that a sink publishes. What bears the same order, such
@@ -20,6 +22,8 @@ type output struct {
 	id      string
 	order   string
 	data    []byte
+
+	to charge.Partition // of a letter, which has only this, id and data
 }
 
 // message makes the NATS message of an output: a structured CloudEvent.
@@ -36,7 +40,7 @@ func (o *output) message() *nats.Msg {
 // worth it from some size on, which BenchmarkSend shows. The server takes no
 // more than the most.
 const (
-	batchMin = 32
+	batchMin = 24
 	batchMax = 1000
 )
 

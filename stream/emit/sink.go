@@ -2,6 +2,7 @@ package emit
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"strconv"
@@ -22,6 +23,7 @@ const (
 	Notifications Sink = "notifications"
 	Alerts        Sink = "alerts"
 	Outcomes      Sink = "outcomes"
+	Letters       Sink = "letters"
 )
 
 // Results of the publication of a notification.
@@ -55,10 +57,16 @@ type sink struct {
 	name Sink
 	// outputs returns what is to be published for a commit.
 	outputs func(c *journal.Commit, seq charge.Sequence) []output
-	// published is told the fate of output i.
+	// published, unless nil, is told the fate of output i.
 	published func(o *Observer, c *journal.Commit, i int, result string)
-	// done is told that all outputs of a commit are durable.
+	// done, unless nil, is told that all outputs of a commit are durable.
 	done func(o *Observer, c *journal.Commit, at time.Time)
+}
+
+// sender publishes the outputs of a sink, in order where it matters, and tells
+// published the fate of each that has one.
+type sender interface {
+	sendAll(ctx context.Context, outputs []output, published func(i int, result string)) error
 }
 
 // Guesses at the size of an output, for setting memory aside.
@@ -97,7 +105,6 @@ var alertSink = sink{
 			o.Alert(c.Alerts[i].Name, c.Alerts[i].Severity)
 		}
 	},
-	done: func(*Observer, *journal.Commit, time.Time) {},
 }
 
 var outcomeSink = sink{
@@ -109,8 +116,6 @@ var outcomeSink = sink{
 			return charge.AppendOutcomeEvent(data, id, o), output{stream: OutcomeStream, subject: subject, id: id, order: o.MSISDN.String()}
 		})
 	},
-	published: func(*Observer, *journal.Commit, int, string) {},
-	done:      func(*Observer, *journal.Commit, time.Time) {},
 }
 
 // outputsOf makes an output of each item; one appends its payload to data.
@@ -133,7 +138,7 @@ type handler struct {
 	sink      *sink
 	partition charge.Partition
 	commits   *decoder
-	publisher *Publisher
+	sender    sender
 	observe   *Observer
 }
 
@@ -162,7 +167,10 @@ func (h *handler) handle(m *message.Message) error {
 		emissions = append(emissions, e)
 		outputs = append(outputs, e.outputs...)
 	}
-	err := h.publisher.sendAll(m.Context(), outputs, func(i int, result string) {
+	err := h.sender.sendAll(m.Context(), outputs, func(i int, result string) {
+		if h.sink.published == nil {
+			return
+		}
 		for _, e := range emissions {
 			if i < len(e.outputs) {
 				h.sink.published(h.observe, e.commit, i, result)
@@ -198,7 +206,9 @@ func (h *handler) emission(m *message.Message) (emission, error) {
 func (h *handler) conclude(emissions []emission, begun time.Time) {
 	now := time.Now()
 	for _, e := range emissions {
-		h.sink.done(h.observe, e.commit, now)
+		if h.sink.done != nil {
+			h.sink.done(h.observe, e.commit, now)
+		}
 		if h.observe.Emitted != nil {
 			h.observe.Emitted(h.sink.name, h.partition, e.sequence, len(e.outputs), now)
 		}

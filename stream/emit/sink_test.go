@@ -31,6 +31,7 @@ type world struct {
 	written []charge.Sequence // last commit of each partition
 	want    map[Sink][]string // ids, in the order in which they were committed
 	order   map[string]string // id → what its order is kept for
+	letters map[string]uint64 // sender and receiver → number of the last letter
 }
 
 const testPartitions = 2
@@ -55,10 +56,15 @@ func newWorld(t testing.TB) *world {
 	w := &world{
 		t: t, server: srv, core: open(srv.Core), public: open(srv.Public),
 		written: make([]charge.Sequence, testPartitions),
-		want:    make(map[Sink][]string), order: make(map[string]string),
+		want:    make(map[Sink][]string), order: make(map[string]string), letters: make(map[string]uint64),
 	}
 	if w.journal, err = journal.Open(t.Context(), w.core(), journal.Options{Partitions: testPartitions, Replicas: 1}); err != nil {
 		t.Fatal(err)
+	}
+	for p := range charge.Partition(testPartitions) {
+		if err := w.journal.EventLog(p).Create(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return w
 }
@@ -80,8 +86,9 @@ func (w *world) commit(p charge.Partition) {
 	w.written[p] = record.Sequence
 }
 
-// fill puts notifications to three customers, two alerts and three outcomes into
-// a commit. The notifications of every third one go as a batch.
+// fill puts notifications to three customers, two alerts, three outcomes and a
+// letter to each partition into a commit, every other time two. The notifications
+// of every third one go as a batch.
 func (w *world) fill(c *journal.Commit, seq charge.Sequence) {
 	expect := func(s Sink, id, order string) {
 		w.want[s] = append(w.want[s], id)
@@ -111,6 +118,14 @@ func (w *world) fill(c *journal.Commit, seq charge.Sequence) {
 			Time: c.Clock, Accepted: c.Clock, Result: charge.Applied, Rulebook: 1,
 		})
 		expect(Outcomes, OutcomeID(c.Partition, seq, n), m.String())
+	}
+	for n := range testPartitions * (1 + int(seq%2)) {
+		to := charge.Partition(n % testPartitions)
+		route := fmt.Sprintf("%d-%d", c.Partition, to)
+		w.letters[route]++
+		number := w.letters[route]
+		c.Letters = append(c.Letters, journal.Letter{To: to, Number: number, Body: fmt.Appendf(nil, "%s-%d", route, number)})
+		expect(Letters, fmt.Sprintf("letter-%s-%d", route, number), route)
 	}
 }
 
@@ -145,9 +160,10 @@ func (w *world) emitter(core, public *nats.Conn) *running {
 	var err error
 	r.Emitter, err = New(w.t.Context(), Options{
 		Core: core, Public: public, Partitions: testPartitions, Outcomes: true,
-		Streams: func(p charge.Partition) string { return w.journal.CommitLog(p).Name() },
-		Observe: r.observer(),
-		Logger:  slog.New(slog.NewTextHandler(w.t.Output(), nil)),
+		Streams:   func(p charge.Partition) string { return w.journal.CommitLog(p).Name() },
+		EventLogs: w.journal.EventLog,
+		Observe:   r.observer(),
+		Logger:    slog.New(slog.NewTextHandler(w.t.Output(), nil)),
 	})
 	if err != nil {
 		w.t.Fatal(err)
@@ -220,10 +236,15 @@ func (r *running) reached(w *world, least charge.Sequence, sinks ...Sink) func()
 // all is every commit, for reached. The tests end each log with a turn.
 const all = charge.Sequence(1 << 62)
 
-// verify compares what the output streams hold with what was committed.
+// verify compares what the output streams and the event logs hold with what was
+// committed.
 func (w *world) verify(public *nats.Conn) {
 	w.t.Helper()
+	out := map[Sink][]string{Letters: w.delivered()}
 	for s, stream := range map[Sink]string{Notifications: NotificationStream, Alerts: AlertStream, Outcomes: OutcomeStream} {
+		out[s] = held(w.t, public, stream)
+	}
+	for s, ids := range out {
 		byOrder := func(ids []string) map[string][]string {
 			m := make(map[string][]string)
 			for _, id := range ids {
@@ -231,7 +252,7 @@ func (w *world) verify(public *nats.Conn) {
 			}
 			return m
 		}
-		got, want := byOrder(held(w.t, public, stream)), byOrder(w.want[s])
+		got, want := byOrder(ids), byOrder(w.want[s])
 		for order := range want {
 			if !slices.Equal(got[order], want[order]) {
 				w.t.Errorf("%s for %s: got %v, want %v", s, order, got[order], want[order])
@@ -292,7 +313,7 @@ func TestEveryOutputOnce(t *testing.T) {
 		}
 	}
 	write(15)
-	first.await("some commits", first.reached(w, 6, Notifications, Alerts, Outcomes))
+	first.await("some commits", first.reached(w, 6, Notifications, Alerts, Outcomes, Letters))
 	first.opts.Core.Close()
 	first.opts.Public.Close()
 	if err := first.Close(); err != nil {
@@ -305,13 +326,13 @@ func TestEveryOutputOnce(t *testing.T) {
 	write(15)
 	second := w.emitter(w.core(), w.public())
 	write(15)
-	second.await("the end", second.reached(w, all, Notifications, Alerts, Outcomes))
+	second.await("the end", second.reached(w, all, Notifications, Alerts, Outcomes, Letters))
 	w.verify(w.public())
 	lag, err := second.Lag(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(lag) != 3 || len(lag[Alerts]) != testPartitions {
+	if len(lag) != 4 || len(lag[Alerts]) != testPartitions {
 		t.Errorf("lag of %d sinks and %d partitions: %v", len(lag), len(lag[Alerts]), lag)
 	}
 	if second.results["sms "+ResultSent] == 0 || second.durable == 0 {
@@ -340,7 +361,7 @@ func TestPublicGoesAway(t *testing.T) {
 	}
 	r.await("errors", func() bool { return r.errors[Notifications] > 0 && r.errors[Alerts] > 0 })
 	startServer(t, dir, port)
-	r.await("the end", r.reached(w, all, Notifications, Alerts, Outcomes))
+	r.await("the end", r.reached(w, all, Notifications, Alerts, Outcomes, Letters))
 	w.verify(dial(t, url))
 }
 
@@ -361,7 +382,7 @@ func TestServerRestarts(t *testing.T) {
 	for range 20 {
 		w.commit(0)
 	}
-	r.await("the end", r.reached(w, all, Notifications, Alerts, Outcomes))
+	r.await("the end", r.reached(w, all, Notifications, Alerts, Outcomes, Letters))
 	w.verify(w.public())
 }
 
@@ -383,7 +404,7 @@ func TestOneSinkDown(t *testing.T) {
 	for range 10 {
 		w.commit(0)
 	}
-	r.await("the other sinks", r.reached(w, all, Alerts, Outcomes))
+	r.await("the other sinks", r.reached(w, all, Alerts, Outcomes, Letters))
 	r.await("an error", func() bool { return r.errors[Notifications] > 0 })
 	if r.errors[Alerts]+r.errors[Outcomes] > 0 || r.emitted[fmt.Sprint(Notifications, 0)] > 0 {
 		t.Errorf("errors %v, emitted %v", r.errors, r.emitted)

@@ -16,15 +16,25 @@ const (
 	CommitClaim                       // an owner takes the partition over
 )
 
-// commitVersion is the first byte of every commit.
-const commitVersion = 1
+// commitVersion is the first byte of every commit. Version 1, which can still be
+// read, ends with the delta.
+const commitVersion = 2
 
 // Guesses at the smallest encoded size, for setting memory aside.
 const (
 	outcomeBytesGuess      = 48
 	notificationBytesGuess = 32
 	alertBytesGuess        = 16
+	letterBytesGuess       = 8
 )
+
+// Letter is what a turn has to say to a partition, its own or another. It is
+// appended to that one's event log, as a frame of kind letter.
+type Letter struct {
+	To     charge.Partition
+	Number uint64 // counts the letters of one sender to one receiver, from 1
+	Body   []byte // opaque here
+}
 
 // Commit is one record of the commit log.
 //
@@ -38,6 +48,8 @@ const (
 //	| outcomes        | notifications       | alerts | delta           |
 //	| count, each     | count, each         | c., e. | length, bytes   |
 //	+-----------------+---------------------+--------+-----------------+
+//	| letters: count, each: to, number uvarints | body length, bytes   |
+//	+-------------------------------------------+----------------------+
 //
 // A text is its length as a uvarint and its bytes; a position is two uvarints,
 // sequence and offset; counts and lengths are uvarints; an instant is 8 bytes,
@@ -60,6 +72,7 @@ type Commit struct {
 	Notifications []charge.Notification
 	Alerts        []charge.Alert
 	Delta         []byte // opaque here: state applies it
+	Letters       []Letter
 }
 
 // Append appends the encoded commit to dst.
@@ -87,11 +100,20 @@ func (c *Commit) Append(dst []byte) []byte {
 		dst = charge.AppendAlert(dst, &c.Alerts[i])
 	}
 	dst = binary.AppendUvarint(dst, uint64(len(c.Delta)))
-	return append(dst, c.Delta...)
+	dst = append(dst, c.Delta...)
+	dst = binary.AppendUvarint(dst, uint64(len(c.Letters)))
+	for i := range c.Letters {
+		l := &c.Letters[i]
+		dst = binary.AppendUvarint(dst, uint64(l.To))
+		dst = binary.AppendUvarint(dst, l.Number)
+		dst = binary.AppendUvarint(dst, uint64(len(l.Body)))
+		dst = append(dst, l.Body...)
+	}
+	return dst
 }
 
-// DecodeCommit decodes one record of the commit log. The commit's Delta is a
-// part of data.
+// DecodeCommit decodes one record of the commit log. The commit's Delta and the
+// bodies of its letters are parts of data.
 func DecodeCommit(data []byte) (Commit, error) {
 	c, err := decodeCommit(data)
 	if err != nil {
@@ -102,18 +124,12 @@ func DecodeCommit(data []byte) (Commit, error) {
 
 func decodeCommit(data []byte) (c Commit, err error) {
 	r := decoder{rest: data}
-	if v := r.byte(); r.err == nil && v != commitVersion {
-		return c, fmt.Errorf("version %d is unknown, this program knows %d", v, commitVersion)
-	}
+	version := r.version(commitVersion)
 	c.Kind = CommitKind(r.byte())
 	if r.err == nil && c.Kind != CommitTurn && c.Kind != CommitClaim {
 		return c, fmt.Errorf("kind %d is unknown", c.Kind)
 	}
-	partition := r.uvarint()
-	if partition >= charge.Slots {
-		return c, fmt.Errorf("partition %d is beyond the last, %d", partition, charge.Slots-1)
-	}
-	c.Partition = charge.Partition(partition)
+	c.Partition = r.partition()
 	c.Epoch = r.uvarint()
 	c.Node = r.text()
 	copy(c.Previous[:], r.fixed(len(c.Previous)))
@@ -125,5 +141,14 @@ func decodeCommit(data []byte) (c Commit, err error) {
 	c.Notifications = decodeList(&r, r.length(), notificationBytesGuess, charge.DecodeNotification)
 	c.Alerts = decodeList(&r, r.length(), alertBytesGuess, charge.DecodeAlert)
 	c.Delta = r.bytes()
+	if version > 1 {
+		c.Letters = decodeList(&r, r.length(), letterBytesGuess, decodeLetter)
+	}
 	return c, r.end()
+}
+
+func decodeLetter(data []byte) (Letter, []byte, error) {
+	r := decoder{rest: data}
+	l := Letter{To: r.partition(), Number: r.uvarint(), Body: r.bytes()}
+	return l, r.rest, r.err
 }

@@ -29,6 +29,7 @@ func someCommits() []Commit {
 			Notifications: []charge.Notification{{MSISDN: msisdn, EventID: "a", Source: "/ussd-gw/1", Rule: "double-300", Channel: "sms", Text: "شكرا", Time: 6}},
 			Alerts:        []charge.Alert{{Name: "velocity", Severity: "warning", Summary: "s", Labels: []charge.Label{{Name: "a", Value: "b"}}, StartsAt: 6}},
 			Delta:         []byte{0, 1, 2, 3},
+			Letters:       []Letter{{To: 3, Number: 1, Body: []byte("to oneself")}, {To: 1023, Number: 1 << 40, Body: []byte{0}}},
 		},
 	}
 }
@@ -63,7 +64,7 @@ func TestCommitRoundTrip(t *testing.T) {
 func TestCommitRefuses(t *testing.T) {
 	claim := Commit{Kind: CommitClaim}
 	whole := claim.Append(nil)
-	counts := whole[:len(whole)-4] // outcomes, notifications, alerts, delta: none of each
+	counts := whole[:len(whole)-5] // outcomes, notifications, alerts, delta, letters: none of each
 	huge := binary.AppendUvarint(bytes.Clone(counts), 1<<40)
 	for _, c := range []struct {
 		name string
@@ -72,12 +73,32 @@ func TestCommitRefuses(t *testing.T) {
 	}{
 		{"nothing", nil, "ends too early"},
 		{"version", []byte{7, 1}, "version 7"},
+		{"version 0", []byte{0, 1}, "version 0"},
 		{"kind", []byte{commitVersion, 3}, "kind 3"},
 		{"partition", []byte{commitVersion, 1, 0x80, 0x08}, "partition 1024"},
 		{"count of outcomes", huge, "ends too early"},
+		{"count of letters", append(bytes.Clone(whole[:len(whole)-1]), 2, 1, 1, 0), "ends too early"},
+		{"letter to a partition that is none", append(bytes.Clone(whole[:len(whole)-1]), 1, 0x80, 0x08, 1, 0), "partition 1024"},
 	} {
 		if _, err := DecodeCommit(c.data); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v does not say %q", c.name, err, c.want)
+		}
+	}
+}
+
+// A commit from before there were letters ends with the delta.
+func TestCommitOfVersion1(t *testing.T) {
+	for i, c := range someCommits() {
+		c.Letters = nil
+		data := c.Append(nil)
+		data = data[:len(data)-1] // without the count of letters
+		data[0] = 1
+		got, err := DecodeCommit(data)
+		if err != nil || !reflect.DeepEqual(normal(got), c) {
+			t.Errorf("commit %d:\n%+v became\n%+v, %v", i, c, got, err)
+		}
+		if _, err := DecodeCommit(append(data, 0)); err == nil {
+			t.Errorf("commit %d: a tail was accepted", i)
 		}
 	}
 }

@@ -30,6 +30,24 @@ func (r *decoder) fail(err error) {
 
 func (r *decoder) byte() byte { return r.fixed(1)[0] }
 
+// version reads the version of an encoding, of which newest is the last one known.
+func (r *decoder) version(newest byte) byte {
+	v := r.byte()
+	if v == 0 || v > newest {
+		r.fail(fmt.Errorf("version %d is unknown, this program knows 1 to %d", v, newest))
+	}
+	return v
+}
+
+func (r *decoder) partition() charge.Partition {
+	p := r.uvarint()
+	if p >= charge.Slots {
+		r.fail(fmt.Errorf("partition %d is beyond the last, %d", p, charge.Slots-1))
+		return 0
+	}
+	return charge.Partition(p)
+}
+
 func (r *decoder) fixed(n int) []byte {
 	if len(r.rest) < n {
 		r.fail(errTruncated)

@@ -17,6 +17,7 @@ const (
 	FrameTick                         // time has passed
 	FrameRetry                        // a parked event is to be tried again
 	FrameDiscard                      // a parked event is to be dropped
+	FrameLetter                       // what another partition, or this one, has to say
 )
 
 // Limits of a frame of events. Whoever packs one stays within them; decoding
@@ -26,8 +27,17 @@ const (
 	FrameEventsMax = 4096
 )
 
-// frameVersion is the first byte of every frame.
-const frameVersion = 1
+// Limits of a rulebook. Its text is what a frame gives and takes; compressed it is
+// carried twice, in a frame and then in the commit that puts it in force, where
+// it shares the record with what else the turn did.
+const (
+	BookTextMax  = 4 << 20
+	BookBytesMax = 600 << 10 // of the compressed text
+)
+
+// frameVersion is the first byte of every frame. Version 1, which can still be
+// read, has the text of a book as it is.
+const frameVersion = 2
 
 // frameHeaderBytes precede the events of a frame of events.
 const frameHeaderBytes = 6
@@ -43,9 +53,10 @@ const eventBytesGuess = 32
 //	| 1 byte  | 1    | by kind                                      |
 //	+---------+------+----------------------------------------------+
 //	events         : count, 4 bytes big endian | count encoded events
-//	book           : number uvarint | author length uvarint, bytes | text
+//	book           : number uvarint | author length uvarint, bytes | text, compressed
 //	tick           : nothing
 //	retry, discard : sequence uvarint | offset uvarint
+//	letter         : from uvarint | number uvarint | body
 //
 // The count of events has a fixed width so that it can be filled in last.
 type Frame struct {
@@ -53,11 +64,42 @@ type Frame struct {
 	Events  []charge.Event  // FrameEvents
 	Version uint64          // FrameBook: its number
 	Author  string          // FrameBook
-	Source  []byte          // FrameBook: the rulebook's text
+	Source  []byte          // FrameBook: the rulebook's text, which CheckBook has let pass
 	Parked  charge.Position // FrameRetry, FrameDiscard: where the event is in this log
+
+	From   charge.Partition // FrameLetter: whose commit it was in
+	Number uint64           // FrameLetter: counts those from there to here, from 1
+	Body   []byte           // FrameLetter: opaque here
 }
 
-// Append appends the encoded frame to dst.
+// BookTooLarge is the error of a rulebook that no record holds.
+type BookTooLarge struct {
+	Bytes, Max int
+	Compressed bool // that is what was measured; otherwise the text
+}
+
+func (e *BookTooLarge) Error() string {
+	if e.Compressed {
+		return fmt.Sprintf("the rulebook is too large even compressed: %d of %d bytes", e.Bytes, e.Max)
+	}
+	return fmt.Sprintf("the rulebook is too large: %d of %d bytes", e.Bytes, e.Max)
+}
+
+// CheckBook returns a *BookTooLarge for the text of a rulebook that does not fit
+// into a frame, nor into the commit that puts it in force. It compresses the
+// text to find out.
+func CheckBook(source []byte) error {
+	if len(source) > BookTextMax {
+		return &BookTooLarge{Bytes: len(source), Max: BookTextMax}
+	}
+	if n := len(charge.AppendCompressed(nil, source)); n > BookBytesMax {
+		return &BookTooLarge{Bytes: n, Max: BookBytesMax, Compressed: true}
+	}
+	return nil
+}
+
+// Append appends the encoded frame to dst. It panics on a rulebook whose text is
+// too long: no one could read the frame again.
 func (f *Frame) Append(dst []byte) []byte {
 	dst = append(dst, frameVersion, byte(f.Kind))
 	switch f.Kind {
@@ -67,12 +109,19 @@ func (f *Frame) Append(dst []byte) []byte {
 			dst = charge.AppendEvent(dst, &f.Events[i])
 		}
 	case FrameBook:
+		if len(f.Source) > BookTextMax {
+			panic(fmt.Sprintf("journal: frame with a rulebook of %d bytes, at most %d are read", len(f.Source), BookTextMax))
+		}
 		dst = binary.AppendUvarint(dst, f.Version)
 		dst = appendText(dst, f.Author)
-		dst = append(dst, f.Source...)
+		dst = charge.AppendCompressed(dst, f.Source)
 	case FrameTick:
 	case FrameRetry, FrameDiscard:
 		dst = appendPosition(dst, f.Parked)
+	case FrameLetter:
+		dst = binary.AppendUvarint(dst, uint64(f.From))
+		dst = binary.AppendUvarint(dst, f.Number)
+		dst = append(dst, f.Body...)
 	default:
 		panic(fmt.Sprintf("journal: frame of unknown kind %d", f.Kind))
 	}
@@ -87,8 +136,8 @@ func EventsIn(frame []byte) int {
 	return int(binary.BigEndian.Uint32(frame[2:]))
 }
 
-// DecodeFrame decodes one record of the event log. The frame's Source is a part
-// of data.
+// DecodeFrame decodes one record of the event log. The frame's Body is a part of
+// data.
 func DecodeFrame(data []byte) (Frame, error) {
 	f, err := decodeFrame(data)
 	if err != nil {
@@ -99,9 +148,7 @@ func DecodeFrame(data []byte) (Frame, error) {
 
 func decodeFrame(data []byte) (f Frame, err error) {
 	r := decoder{rest: data}
-	if v := r.byte(); r.err == nil && v != frameVersion {
-		return f, fmt.Errorf("version %d is unknown, this program knows %d", v, frameVersion)
-	}
+	version := r.version(frameVersion)
 	f.Kind = FrameKind(r.byte())
 	switch f.Kind {
 	case FrameEvents:
@@ -109,17 +156,34 @@ func decodeFrame(data []byte) (f Frame, err error) {
 	case FrameBook:
 		f.Version = r.uvarint()
 		f.Author = r.text()
-		f.Source = r.rest
-		r.rest = nil
+		f.Source = r.source(version)
 	case FrameTick:
 	case FrameRetry, FrameDiscard:
 		f.Parked = r.position()
+	case FrameLetter:
+		f.From = r.partition()
+		f.Number = r.uvarint()
+		f.Body, r.rest = r.rest, nil
 	default:
 		if r.err == nil {
 			return f, fmt.Errorf("kind %d is unknown", f.Kind)
 		}
 	}
 	return f, r.end()
+}
+
+// source reads the text of a book, which goes to the end of the frame.
+func (r *decoder) source(version byte) []byte {
+	text := r.rest
+	r.rest = nil
+	if version == 1 || r.err != nil {
+		return text
+	}
+	text, err := charge.Decompress(text, BookTextMax)
+	if err != nil {
+		r.fail(err)
+	}
+	return text
 }
 
 // FrameWriter packs events that are already encoded into a frame of events. The

@@ -2,6 +2,9 @@ package journal
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
 	"reflect"
 	"strings"
 	"testing"
@@ -27,6 +30,8 @@ func someFrames() []Frame {
 		{Kind: FrameTick},
 		{Kind: FrameRetry, Parked: charge.Position{Sequence: 12, Offset: 3}},
 		{Kind: FrameDiscard, Parked: charge.Position{Sequence: 1 << 63, Offset: 1<<32 - 1}},
+		{Kind: FrameLetter, From: 1023, Number: 1 << 63, Body: []byte("to the treasury")},
+		{Kind: FrameLetter, Number: 1, Body: []byte{}},
 	}
 }
 
@@ -37,7 +42,7 @@ func TestFrameRoundTrip(t *testing.T) {
 		if err != nil || !reflect.DeepEqual(got, f) {
 			t.Errorf("%+v became %+v, %v", f, got, err)
 		}
-		if f.Kind != FrameBook { // whose text goes to the end of the record
+		if f.Kind != FrameLetter { // whose body goes to the end of the record
 			if _, err := DecodeFrame(append(data[len("before"):], 0)); err == nil {
 				t.Errorf("kind %d: a tail was accepted", f.Kind)
 			}
@@ -45,12 +50,10 @@ func TestFrameRoundTrip(t *testing.T) {
 	}
 }
 
-// No prefix of a frame is one, except where a book's text is cut.
+// No prefix of a frame is one, except where a letter's body is cut.
 func TestFrameTruncated(t *testing.T) {
 	for _, f := range someFrames() {
-		if f.Kind == FrameBook {
-			f.Source = nil
-		}
+		f.Body = nil
 		data := f.Append(nil)
 		for n := range data {
 			if _, err := DecodeFrame(data[:n]); err == nil {
@@ -73,12 +76,95 @@ func TestFrameRefuses(t *testing.T) {
 		{"many events", []byte{frameVersion, byte(FrameEvents), 0xff, 0xff, 0xff, 0xff}, "item 1 of 4294967295"},
 		{"offset", []byte{frameVersion, byte(FrameRetry), 1, 0xff, 0xff, 0xff, 0xff, 0x1f}, "offset"},
 		{"endless varint", append([]byte{frameVersion, byte(FrameRetry)}, bytes.Repeat([]byte{0xff}, 11)...), "ends too early"},
+		{"letter of a partition that is none", []byte{frameVersion, byte(FrameLetter), 0x80, 0x08, 1}, "partition 1024"},
+		{"version 0", []byte{0, byte(FrameTick)}, "version 0"},
+		{"book that is too long", append([]byte{frameVersion, byte(FrameBook), 7, 0}, charge.AppendCompressed(nil, make([]byte, BookTextMax+1))...), "4194305 bytes, at most 4194304"},
+		{"book that is not compressed", []byte{frameVersion, byte(FrameBook), 7, 0, 3, 'a', 'b', 'c'}, "decompress"},
 		{"long author", []byte{frameVersion, byte(FrameBook), 1, 0xff, 0xff, 0xff, 0xff, 0x0f}, "ends too early"},
 	} {
 		if _, err := DecodeFrame(c.data); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v does not say %q", c.name, err, c.want)
 		}
 	}
+}
+
+// A frame from before the text was compressed has it as it is.
+func TestFrameOfVersion1(t *testing.T) {
+	for _, c := range []struct {
+		data string
+		want Frame
+	}{
+		{"\x01\x02\x07\x05aminaversion: 1\n", Frame{Kind: FrameBook, Version: 7, Author: "amina", Source: []byte("version: 1\n")}},
+		{"\x01\x03", Frame{Kind: FrameTick}},
+		{"\x01\x04\x0c\x03", Frame{Kind: FrameRetry, Parked: charge.Position{Sequence: 12, Offset: 3}}},
+	} {
+		got, err := DecodeFrame([]byte(c.data))
+		if err != nil || !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%q became %+v, %v", c.data, got, err)
+		}
+	}
+	events := Frame{Kind: FrameEvents, Events: []charge.Event{someEvent("a")}}
+	data := events.Append(nil)
+	data[0] = 1
+	if got, err := DecodeFrame(data); err != nil || !reflect.DeepEqual(got, events) || EventsIn(data) != 1 {
+		t.Errorf("%+v became %+v, %v", events, got, err)
+	}
+}
+
+// The largest rulebook that can be written by hand fits; a text that is too long,
+// or that cannot be made shorter, is named before anything is appended.
+func TestCheckBook(t *testing.T) {
+	large := ruleText(BookTextMax)
+	if err := CheckBook(large); err != nil {
+		t.Error(err)
+	}
+	f := Frame{Kind: FrameBook, Version: 1 << 40, Author: "amina", Source: large}
+	data := f.Append(nil)
+	if len(data) > BookBytesMax {
+		t.Errorf("%d bytes of rules take %d", len(large), len(data))
+	}
+	if again := f.Append(nil); !bytes.Equal(again, data) {
+		t.Error("the same book has two encodings")
+	}
+	if got, err := DecodeFrame(data); err != nil || !reflect.DeepEqual(got, f) {
+		t.Errorf("%d bytes of rules became %d, %v", len(large), len(got.Source), err)
+	}
+
+	noise := make([]byte, BookTextMax)
+	rand.NewChaCha8([32]byte{1}).Read(noise)
+	for _, c := range []struct {
+		name   string
+		source []byte
+		want   string
+	}{
+		{"long", make([]byte, BookTextMax+1), "the rulebook is too large: 4194305 of 4194304 bytes"},
+		{"noise", noise, "too large even compressed: "},
+	} {
+		err := CheckBook(c.source)
+		if tooLarge := (*BookTooLarge)(nil); !errors.As(err, &tooLarge) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v does not say %q", c.name, err, c.want)
+		}
+	}
+}
+
+// ruleText is a rulebook of so many bytes in which every rule has names, numbers
+// and words of its own.
+func ruleText(size int) []byte {
+	random := rand.New(rand.NewPCG(1, 2))
+	text := []byte("version: 1\nrules:\n")
+	for n := 0; len(text) < size; n++ {
+		text = fmt.Appendf(text, `  - name: campaign-%d-%x
+    on: recharge
+    when: amount >= %d && amount < %d && segment in ["s%d", "s%d"] && wilaya == %d
+    from: 2027-%02d-%02d
+    group: g%d
+    limits: {per_customer: %d per day, budget: %d}
+    credit: {to: bonus, amount: %d%% of amount, expires: %dd}
+    notify: {template: t%d, channel: sms}
+`, n, random.Uint32(), random.IntN(100000), random.IntN(1000000), random.IntN(500), random.IntN(500), random.IntN(58),
+			1+random.IntN(12), 1+random.IntN(28), random.IntN(90), 1+random.IntN(5), random.IntN(10_000_000), random.IntN(100), 1+random.IntN(90), random.IntN(2000))
+	}
+	return text[:size]
 }
 
 // What accept writes event by event is the frame that Append makes.
@@ -144,6 +230,7 @@ func FuzzDecodeFrame(f *testing.F) {
 	for _, frame := range someFrames() {
 		f.Add(frame.Append(nil))
 	}
+	f.Add([]byte("\x01\x02\x07\x05aminaversion: 1\n"))
 	f.Add([]byte{frameVersion, byte(FrameEvents), 0xff, 0xff, 0xff, 0xff})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		frame, err := DecodeFrame(data)

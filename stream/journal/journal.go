@@ -4,10 +4,11 @@
 // # Two logs per partition
 //
 // The event log is what happened: frames, each with one or more events, a
-// rulebook version, a clock tick or a decision about a parked event. The commit
-// log is what was done about it: one record per turn. Both are JetStream
-// streams, so both are replicated by the NATS cluster where there is one. A
-// third log, one for all partitions, holds the rulebook versions.
+// rulebook version, a clock tick, a decision about a parked event or a letter
+// from a partition. The commit log is what was done about it: one record per
+// turn. Both are JetStream streams, so both are replicated by the NATS cluster
+// where there is one. A third log, one for all partitions, holds the rulebook
+// versions.
 //
 // # What it promises
 //
