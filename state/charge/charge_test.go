@@ -127,8 +127,25 @@ func TestCopyIsIndependent(t *testing.T) {
 	c.Counter("recharges_7d").Buckets[0].Value = 99
 	c.SetAttribute("age", charge.Value{})
 	c.Untag("lapsed")
+	c.Timer("call").Due = 1
 	if !reflect.DeepEqual(src, goldenCustomer()) {
 		t.Errorf("the source changed with its copy: %+v", src)
+	}
+}
+
+func TestNextDue(t *testing.T) {
+	var c charge.Customer
+	if c.NextDue() != 0 {
+		t.Errorf("something is due at %d for nobody", c.NextDue())
+	}
+	*c.OpenTimer("b") = charge.Timer{Rule: "b", Due: 30}
+	*c.OpenTimer("a") = charge.Timer{Rule: "a", Due: 40}
+	if c.NextDue() != 30 || c.Timers[0].Rule != "a" || c.Timer("c") != nil {
+		t.Errorf("due at %d: %+v", c.NextDue(), c.Timers)
+	}
+	c.OpenBalance("main").Parts = []charge.Part{{Amount: 1}, {Amount: 1, Expires: 20}}
+	if c.NextDue() != 20 {
+		t.Errorf("due at %d, want 20", c.NextDue())
 	}
 }
 

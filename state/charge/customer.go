@@ -16,6 +16,7 @@ type Customer struct {
 	Attributes []Field
 	Tags       []string
 	Counters   []Counter
+	Timers     []Timer // sorted by rule
 
 	Recharges    int64 // how many, ever
 	LastRecharge Instant
@@ -65,6 +66,15 @@ type Counter struct {
 type Bucket struct {
 	Index int64
 	Value int64
+}
+
+// Timer is what a rule that waits for silence waits for: at most one for each
+// rule. Nothing but the rulebook knows how long it waits, so the timer remembers
+// since when.
+type Timer struct {
+	Rule  string
+	Armed Instant // when the silence began
+	Due   Instant // when it has lasted long enough
 }
 
 // Sum adds the buckets from first to last, both included.
@@ -122,6 +132,24 @@ func (c *Customer) OpenCounter(name string, step int64) *Counter {
 	return &c.Counters[i]
 }
 
+// Timer returns the timer of that rule, or nil.
+func (c *Customer) Timer(rule string) *Timer {
+	if i, ok := find(c.Timers, rule, func(t *Timer) string { return t.Rule }); ok {
+		return &c.Timers[i]
+	}
+	return nil
+}
+
+// OpenTimer returns the timer of that rule, a new one that is not armed if there
+// is none. The pointer holds until the next timer is opened.
+func (c *Customer) OpenTimer(rule string) *Timer {
+	i, ok := find(c.Timers, rule, func(t *Timer) string { return t.Rule })
+	if !ok {
+		c.Timers = slices.Insert(c.Timers, i, Timer{Rule: rule})
+	}
+	return &c.Timers[i]
+}
+
 // Attribute returns the attribute of that name, or a Missing value.
 func (c *Customer) Attribute(name string) Value { return Find(c.Attributes, name) }
 
@@ -174,6 +202,18 @@ func (c *Customer) NextExpiry() Instant {
 	return next
 }
 
+// NextDue returns the first instant at which the passing of time alone does
+// something to the customer, because a part expires or a timer is due, or zero.
+func (c *Customer) NextDue() Instant {
+	next := c.NextExpiry()
+	for _, t := range c.Timers {
+		if next == 0 || t.Due < next {
+			next = t.Due
+		}
+	}
+	return next
+}
+
 // Tracking is the customer's tracking intensity: 70 on the day of a recharge,
 // falling in a straight line to 0 at day 120, rounded down.
 func (c *Customer) Tracking(at Instant) int64 {
@@ -200,8 +240,9 @@ func (c *Customer) CopyFrom(src *Customer) {
 	balances, counters := c.Balances, c.Counters
 	attributes := append(c.Attributes[:0], src.Attributes...)
 	tags := append(c.Tags[:0], src.Tags...)
+	timers := append(c.Timers[:0], src.Timers...)
 	*c = *src
-	c.Attributes, c.Tags = attributes, tags
+	c.Attributes, c.Tags, c.Timers = attributes, tags, timers
 	c.Balances = resize(balances, len(src.Balances))
 	for i := range src.Balances {
 		parts := append(c.Balances[i].Parts[:0], src.Balances[i].Parts...)

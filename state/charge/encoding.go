@@ -43,6 +43,7 @@ var words = [...]string{
 	"peer", "set", "unset", "balance", "reason", "topic", "severity", "nps", "comment",
 	"voice", "sms", "data", "main", "bonus", "points", "ussd", "app", "web",
 	"info", "warning", "critical", SkipLimit, SkipBudget, SkipGroup, SkipHoldout, SkipSuspended, SkipError,
+	TimerType,
 }
 
 // wordNumbers inverts words; it is never written to.

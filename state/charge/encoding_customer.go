@@ -6,8 +6,12 @@ import (
 	"slices"
 )
 
-// customerVersion is the first byte of a customer's encoding.
-const customerVersion = 1
+// customerVersion is the first byte of a customer's encoding. Version 1 ends
+// before the timers.
+const (
+	customerVersion         = 2
+	customerVersionNoTimers = 1
+)
 
 // AppendCustomer appends the customer's encoding. It goes into every commit
 // that touches the customer, so it is as small as varints make it:
@@ -26,6 +30,8 @@ const customerVersion = 1
 //	+-------------------------------------------------------------+
 //	| counters: list of word name, int step, list of int index    |
 //	|           minus the index before it and int value           |
+//	+-------------------------------------------------------------+
+//	| timers: list of word rule, instant armed, instant due       |
 //	+-------------------------------------------------------------+
 //
 // Kept is seen minus forgotten.
@@ -57,6 +63,11 @@ func AppendCustomer(dst []byte, c *Customer) []byte {
 	for i := range c.Counters {
 		dst = appendCounter(dst, &c.Counters[i])
 	}
+	dst = binary.AppendUvarint(dst, uint64(len(c.Timers)))
+	for i := range c.Timers {
+		t := &c.Timers[i]
+		dst = appendInstant(appendInstant(appendWord(dst, t.Rule), t.Armed), t.Due)
+	}
 	return dst
 }
 
@@ -78,8 +89,9 @@ func appendCounter(dst []byte, c *Counter) []byte {
 // data. After an error c is in no usable state.
 func DecodeCustomer(data []byte, c *Customer) error {
 	r := reader{data: data}
-	if version := r.byte(); r.err == nil && version != customerVersion {
-		return fmt.Errorf("decode customer: version %d is unknown, this program reads version %d", version, customerVersion)
+	version := r.byte()
+	if r.err == nil && version != customerVersion && version != customerVersionNoTimers {
+		return fmt.Errorf("decode customer: version %d is unknown, this program reads versions %d and %d", version, customerVersionNoTimers, customerVersion)
 	}
 	c.MSISDN = r.msisdn()
 	c.Recharges = r.int()
@@ -109,6 +121,14 @@ func DecodeCustomer(data []byte, c *Customer) error {
 	for i := range c.Counters {
 		r.counter(&c.Counters[i])
 	}
+	c.Timers = c.Timers[:0]
+	if version != customerVersionNoTimers {
+		c.Timers = resize(c.Timers, r.count(3))
+	}
+	for i := range c.Timers {
+		t := &c.Timers[i]
+		*t = Timer{r.word(t.Rule), r.instant(), r.instant()}
+	}
 	if r.err == nil && !c.sorted() {
 		r.fail(errCorrupt)
 	}
@@ -131,6 +151,7 @@ func (c *Customer) sorted() bool {
 	return ascending(c.Balances, func(b *Balance) string { return b.Name }) &&
 		ascending(c.Attributes, func(f *Field) string { return f.Name }) &&
 		ascending(c.Counters, func(c *Counter) string { return c.Name }) &&
+		ascending(c.Timers, func(t *Timer) string { return t.Rule }) &&
 		slices.IsSorted(c.Tags)
 }
 

@@ -118,16 +118,18 @@ func goldenCustomer() *charge.Customer {
 		},
 		Tags:     []string{"lapsed"},
 		Counters: []charge.Counter{{Name: "recharges_7d", Step: 10080, Buckets: []charge.Bucket{{Index: 176_000, Value: 1}, {Index: 176_009, Value: 2}}}},
+		Timers:   []charge.Timer{{Rule: "call", Armed: at, Due: at + 5}, {Rule: "win-back", Armed: at, Due: at + 30*86_400_000_000_000}},
 	}
 }
 
 // The encoding of a customer is in every store and every commit log: if this
 // test fails, a new version byte and a reader of the old one are due.
 func TestCustomerEncodingIsPinned(t *testing.T) {
-	const want = "01c2137701234560000680baadc035ac02800204" +
+	const before = "c2137701234560000680baadc035ac02800204" +
 		"4102f0a20480e2d4c235c80186baadc035013d018094ebdc038abaadc035f4030e6c6f79616c7479003f01d0800500" +
 		"04066167650200300863697479030ed8a7d984d8acd8b2d8a7d8a6d8b10a6c616e677304020266720261720676697001" +
 		"01010c6c6170736564" + "01187265636861726765735f3764c09d010280be15021204"
+	const want = "02" + before + "020863616c6c80baadc03586baadc03505" + "1077696e2d6261636b80baadc035808a9fca35"
 	got := hex.EncodeToString(charge.AppendCustomer(nil, goldenCustomer()))
 	if got != want {
 		t.Errorf("the customer is encoded as\n%s, want\n%s", got, want)
@@ -136,6 +138,20 @@ func TestCustomerEncodingIsPinned(t *testing.T) {
 	other[0]++
 	if err := charge.DecodeCustomer(other, &charge.Customer{}); err == nil {
 		t.Error("an unknown version was accepted")
+	}
+
+	// Version 1 knew no timers.
+	old, err := hex.DecodeString("01" + before)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, timeless := *goldenCustomer(), goldenCustomer()
+	timeless.Timers = nil
+	if err := charge.DecodeCustomer(old, &c); err != nil || len(c.Timers) > 0 {
+		t.Errorf("version 1 is read as %+v, %v", c, err)
+	}
+	if got := charge.AppendCustomer(nil, &c); !bytes.Equal(got, charge.AppendCustomer(nil, timeless)) {
+		t.Errorf("version 1 becomes\n%x", got)
 	}
 }
 

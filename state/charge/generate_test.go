@@ -203,6 +203,9 @@ func customers() *rapid.Generator[charge.Customer] {
 				counter.Buckets = append(counter.Buckets, charge.Bucket{Index: rapid.Int64().Draw(t, "index"), Value: rapid.Int64().Draw(t, "value")})
 			}
 		}
+		for _, name := range rapid.SliceOfN(names(), 0, 4).Draw(t, "timers") {
+			*c.OpenTimer(name) = charge.Timer{Rule: name, Armed: instants().Draw(t, "armed"), Due: instants().Draw(t, "due")}
+		}
 		return c
 	})
 }

@@ -104,6 +104,10 @@ type Position struct {
 // a balance expired. It is no event that anybody can send.
 const ExpiryType = "expiry"
 
+// TimerType is the type of the event that a rule's timer makes when it is due.
+// The processor judges it like any other, but nobody can send it.
+const TimerType = "timer"
+
 // Outcome is what one accepted event did.
 type Outcome struct {
 	EventID  string
