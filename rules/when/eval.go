@@ -148,6 +148,11 @@ func (m *machine) read(n *node, out *charge.Value) error {
 	case out.Kind == charge.Missing:
 		*out = n.value
 	case n.typ != Any && out.Kind != charge.Kind(n.typ):
+		if r, ok := m.reader.(FaultReader); ok {
+			if err := r.Fault(n.ref); err != nil {
+				return err
+			}
+		}
 		return needs(n, out.Kind, n.typ.String())
 	}
 	return nil

@@ -134,6 +134,15 @@ type Reader interface {
 	Read(ref int) charge.Value
 }
 
+// FaultReader is a Reader of variables that can fail. Of one that failed, Read
+// gives a value of kind charge.Object and Fault says why: using the variable is
+// that error, which loses, as any, against a deciding operand. A variable of
+// type Any cannot fail.
+type FaultReader interface {
+	Reader
+	Fault(ref int) error
+}
+
 // Fault is one thing that is wrong with an expression's source.
 type Fault struct {
 	Offset  int    // bytes from the start of the source
@@ -301,8 +310,11 @@ func (x *Expression) saw(r Reader) []charge.Field {
 	fields := make([]charge.Field, 0, len(x.variables))
 	for _, v := range x.variables {
 		value := r.Read(v.ref)
-		if value.Kind == charge.Missing {
+		switch {
+		case value.Kind == charge.Missing:
 			value = v.value
+		case value.Kind == charge.Object && v.typ != Any:
+			value = charge.Value{} // It failed: there is nothing to see.
 		}
 		fields = append(fields, charge.Field{Name: v.text, Value: value})
 	}
