@@ -17,6 +17,7 @@ require (
 	github.com/nats-io/nats.go v1.55.0 // the client of the log
 	github.com/prometheus/client_golang v1.25.0 // metrics
 	github.com/rogpeppe/go-internal v1.16.0 // test scripts
+	github.com/santhosh-tekuri/jsonschema/v6 v6.0.3
 	github.com/schollz/progressbar/v3 v3.19.1 // the progress of load
 	golang.org/x/term v0.47.0 // whether it is a terminal
 	golang.org/x/time v0.16.0 // rate limits of log lines

@@ -74,13 +74,27 @@ func BenchmarkLoad(b *testing.B) {
 	}
 }
 
+// promises writes a book of rules with everything that a rule can promise.
+func promises(n int) string {
+	return strings.ReplaceAll(strings.ReplaceAll(manyRules(n),
+		"limits: {per_customer", "holdout: 5%\n    limits: {budget: 5000000, per_customer"), "percent: 10}", "percent: 10, of: customer.main}")
+}
+
 // Judging an event reuses the decision's memory.
 func TestDecideDoesNotAllocate(t *testing.T) {
-	book := mustLoad(t, File{"a", []byte(manyRules(10))})
-	s, d := benchSubject(), new(Decision)
-	book.Decide(s, d)
-	if n := testing.AllocsPerRun(100, func() { book.Decide(s, d) }); n != 0 {
-		t.Errorf("%v allocations an event", n)
+	for name, text := range map[string]string{"many": manyRules(10), "promises": promises(10)} {
+		book := mustLoad(t, File{"a", []byte(text)})
+		s, d := benchSubject(), new(Decision)
+		s.Memory = &memory{funds: map[string]Fund{"rule-0": {Slice: 1_000_000}, "rule-1": {Slice: 1_000_000}}}
+		book.Decide(s, d)
+		book.Settle(d, s.After, s.Clock)
+		book.Decide(s, d)
+		if len(d.Results) == 0 {
+			t.Fatalf("%s: no rule matched", name)
+		}
+		if n := testing.AllocsPerRun(100, func() { book.Decide(s, d) }); n != 0 {
+			t.Errorf("%s: %v allocations an event", name, n)
+		}
 	}
 }
 

@@ -267,12 +267,18 @@ func TestHostileDocuments(t *testing.T) {
 	for i := range 50_000 {
 		fmt.Fprintf(&keys, "k%d: v\n", i)
 	}
+	var sections strings.Builder
+	for i := range sectionKeysMax - 1 {
+		fmt.Fprintf(&sections, "  k%d: v\n", i)
+	}
 	for name, text := range map[string]string{
 		"brackets": "a: " + strings.Repeat("[", 200_000),
 		"braces":   strings.Repeat("{a: ", 100_000),
 		"dashes":   strings.Repeat("- ", 200_000),
 		"question": strings.Repeat("? ", 200_000),
 		"keys":     keys.String(),
+		"section":  small + "segments:\n" + sections.String(),
+		"nested":   small + "templates:\n  a:\n" + strings.ReplaceAll(sections.String(), "  k", "    k"),
 		"size":     strings.Repeat("#", documentBytesMax+1),
 		"invalid":  "version: \xff\n",
 		"laughs":   "a: &a [x]\nb: [*a, *a]\n",
@@ -293,14 +299,14 @@ func TestMergedBounds(t *testing.T) {
 		var text strings.Builder
 		text.WriteString("rules:\n")
 		for i := range 900 {
-			fmt.Fprintf(&text, "  - {name: %s%d, on: recharge, title: \"%s\", then: [{tag: x}]}\n", name, i, strings.Repeat("x", 300))
+			fmt.Fprintf(&text, "  - {name: %s%d, on: recharge, title: \"%s\", then: [{tag: x}]}\n", name, i, strings.Repeat("x", 2400))
 		}
 		return File{name + ".yaml", []byte(text.String())}
 	}
 	keys := func(name string) File {
 		var text strings.Builder
 		text.WriteString("segments:\n")
-		for i := range 3000 {
+		for i := range 15_000 {
 			fmt.Fprintf(&text, "  %s%d: \"true\"\n", name, i)
 		}
 		return File{name + ".yaml", []byte(text.String())}
@@ -311,7 +317,7 @@ func TestMergedBounds(t *testing.T) {
 		want  string
 	}{
 		{[]File{first, long("a"), long("b")}, "first.yaml:1:1: error: together first.yaml, a.yaml, b.yaml have "},
-		{[]File{first, keys("a"), keys("b")}, "b.yaml:1098:3: error: more than 4096 segments in all files"},
+		{[]File{first, keys("a"), keys("b")}, "b.yaml:5002:3: error: more than 20000 segments in all files"},
 	} {
 		if book, problems := Load(test.files[:2]...); book == nil {
 			t.Fatalf("the first two alone: %v", problems)
@@ -453,6 +459,7 @@ func TestWarningsHideNoError(t *testing.T) {
 func FuzzLoad(f *testing.F) {
 	f.Add(sample.Rulebook)
 	f.Add(read(f, "testdata/scripts/base.yaml"))
+	f.Add(read(f, "testdata/every-key.yaml"))
 	f.Add([]byte("version: 1\nrules: [{name: a, on: usage, when: \"é\\u00e9 > \\\"\", then: [{credit: }]}]\n"))
 	f.Add([]byte("segments:\n  a: >\n    customer.in(\n\n  b: |-\n   x\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {

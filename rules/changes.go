@@ -82,6 +82,7 @@ func (d *described) value(key string) (string, bool) {
 // singular is what one entry of a section is called.
 var singular = map[string]string{
 	"balances": "balance", "tariffs": "tariff", "counters": "counter", "segments": "segment", "templates": "template",
+	"types": "type",
 }
 
 // describe takes the document apart.
@@ -112,11 +113,27 @@ func describeRule(n *node) described {
 		case "name":
 		case "then":
 			d.facts = flattenActions(d.facts, e.value)
+		case "limits":
+			d.facts = flattenLimits(d.facts, e.value)
 		default:
 			d.facts = flatten(d.facts, e.key, e.value)
 		}
 	}
 	return d
+}
+
+// flattenLimits describes what bounds a rule, as "limit per day 1 → 2".
+func flattenLimits(facts []fact, limits *node) []fact {
+	for _, e := range limits.entries {
+		if e.key != "per_customer" {
+			facts = flatten(facts, e.key, e.value)
+			continue
+		}
+		for _, item := range e.value.items {
+			facts = flatten(facts, "limit per "+item.get("per").text, item.get("count"))
+		}
+	}
+	return facts
 }
 
 // flattenActions describes what a rule does. The first action of a kind needs

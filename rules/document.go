@@ -7,15 +7,15 @@ import (
 
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/lexer"
-	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
 )
 
 // Limits on a rulebook's text. They keep checking a hostile one cheap.
 const (
-	documentBytesMax = 512 << 10
+	documentBytesMax = 4 << 20 // ten thousand rules with their templates
 	depthMax         = 32
 	mappingKeysMax   = 4096
+	sectionKeysMax   = 20_000
 )
 
 // sourceFile is a file's text, kept to find positions in it. Its index makes
@@ -153,7 +153,7 @@ func parseFile(r *report, f File) *node {
 	if !gate(r, file, tokens) {
 		return nil
 	}
-	tree, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
+	tree, err := parseTokens(tokens)
 	if err != nil {
 		reportSyntax(r, file, tokens, err)
 		return nil
@@ -213,8 +213,8 @@ func gate(r *report, file *sourceFile, tokens token.Tokens) bool {
 			r.errorf(placeOf(file, t), "", "nested more than %d deep", depthMax)
 			return false
 		}
-		if g.keys() > mappingKeysMax {
-			r.errorf(placeOf(file, t), "", "more than %d keys in one mapping", mappingKeysMax)
+		if most := g.keysMax(); g.keys() > most {
+			r.errorf(placeOf(file, t), "", "more than %d keys in one mapping", most)
 			return false
 		}
 	}
@@ -237,6 +237,15 @@ func (g *nesting) keys() int {
 		return 0
 	}
 	return g.levels[len(g.levels)-1].keys
+}
+
+// keysMax is how many keys the innermost mapping may have: a section has more
+// than what stands in it.
+func (g *nesting) keysMax() int {
+	if g.depth() == 2 {
+		return sectionKeysMax
+	}
+	return mappingKeysMax
 }
 
 func (g *nesting) see(t *token.Token) {

@@ -2,7 +2,6 @@ package rules
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -71,9 +70,8 @@ func (c *credit) amount(g gift, p *picture) (money.Amount, error) {
 	}
 	base := p.book.plan.Currency.Decimal(p.subject.base())
 	if c.of != nil {
-		p.fault = nil
 		v, err := c.of.Eval(&p.after)
-		if err = errors.Join(err, p.fault); err != nil {
+		if err != nil {
 			return 0, fmt.Errorf("of: %w", err)
 		}
 		base = v.Decimal() // Of a missing value: zero.
@@ -103,14 +101,12 @@ func shareOf(base money.Decimal, rate money.Rate, digits int) (money.Amount, err
 // rateMax is the largest percentage: 100,000 %.
 const rateMax = 1000 * money.RateWhole
 
-var (
-	creditKeys = []string{"to", "percent", "amount", "of", "min", "max", "validity"}
-	tierKeys   = []string{"from", "percent", "amount", "min", "max"}
-)
+// eventType returns the type of the events that the rule judges.
+func (r *rule) eventType() string { return cmp.Or(r.On, charge.TimerType) }
 
 // credit reads one credit of a rule.
 func (l *loader) credit(n *node, v vocabulary) (credit, bool) {
-	if !l.isMapping(n, "credit", creditKeys) || !l.needs(n, "credit", []string{"to"}) {
+	if !l.isMapping(n, "credit", creditForm) || !l.needs(n, "credit", []string{"to"}) {
 		return credit{}, false
 	}
 	to, ok := l.text(n.get("to"))
@@ -225,7 +221,7 @@ func (l *loader) tiers(n *node, r *rule) {
 		if own[i] = c.gift; c.tiered {
 			tiered = append(tiered, c)
 		} else if c.gift.rate != 0 {
-			l.checkShare(c.place, c, r.On)
+			l.checkShare(c.place, c, r.eventType())
 		}
 	}
 	if n == nil {
@@ -243,7 +239,7 @@ func (l *loader) tiers(n *node, r *rule) {
 		l.errorf(n.place, "add {from: 200, percent: 20}", "the rule has no tier")
 		return
 	case r.On != charge.Recharge && r.On != charge.Usage:
-		l.errorf(n.place, "", "tiers go by the amount of a recharge or the charge of a usage, the event type %s has neither", r.On)
+		l.errorf(n.place, "", "tiers go by the amount of a recharge or the charge of a usage, the event type %s has neither", r.eventType())
 		return
 	case len(tiered) == 0:
 		l.errorf(n.place, "leave percent and amount out of the credit that the tiers are for", "no credit of the rule takes its amount from the tiers")
@@ -263,7 +259,7 @@ func (l *loader) tiers(n *node, r *rule) {
 
 // tier reads one tier.
 func (l *loader) tier(n *node, r *rule, own []gift, sample *credit) {
-	if !l.isMapping(n, "tier", tierKeys) || !l.needs(n, "tier", []string{"from"}) {
+	if !l.isMapping(n, "tier", tierForm) || !l.needs(n, "tier", []string{"from"}) {
 		return
 	}
 	if n.get("percent") == nil && n.get("amount") == nil {
@@ -277,7 +273,7 @@ func (l *loader) tier(n *node, r *rule, own []gift, sample *credit) {
 			continue
 		}
 		if g.rate != 0 {
-			l.checkShare(n.place, c, r.On)
+			l.checkShare(n.place, c, r.eventType())
 		}
 		t.gifts[i] = g
 		if n.get("min") == nil {

@@ -150,30 +150,25 @@ func floorDiv(a, b int64) int64 {
 	return quotient
 }
 
-var (
-	limitsKeys = []string{"per_customer"}
-	limitKeys  = []string{"count", "per"}
-)
-
-// limits reads a rule's limits.
-func (l *loader) limits(n *node, rule string) []limit {
-	if n == nil || !l.isMapping(n, "limits", limitsKeys) {
-		return nil
+// limits reads a rule's limits. Its credits must have been read.
+func (l *loader) limits(n *node, r *rule) {
+	if n == nil || !l.isMapping(n, "limits", limitsForm) {
+		return
 	}
+	l.budget(n.get("budget"), r)
 	const hint = "add per_customer: [{count: 1, per: day}], or leave limits out"
 	if len(n.entries) == 0 {
 		l.errorf(n.place, hint, "limits is empty")
 	}
 	perCustomer := n.get("per_customer")
 	if perCustomer == nil || !l.isList(perCustomer, "per_customer") {
-		return nil
+		return
 	}
 	if len(perCustomer.items) == 0 {
 		l.errorf(perCustomer.place, hint, "per_customer is empty")
 	}
-	var limits []limit
 	for _, item := range perCustomer.items {
-		if !l.isMapping(item, "limit", limitKeys) || !l.needs(item, "limit", limitKeys) {
+		if !l.isMapping(item, "limit", limitForm) || !l.needs(item, "limit", []string{"count", "per"}) {
 			continue
 		}
 		m := limit{count: l.integer(item.get("count"), 1, limitCountMax)}
@@ -181,14 +176,13 @@ func (l *loader) limits(n *node, rule string) []limit {
 		if !l.period(per, &m) {
 			continue
 		}
-		m.counter = limitPrefix + rule + ":" + m.name()
-		if slices.ContainsFunc(limits, func(o limit) bool { return o.counter == m.counter }) {
+		m.counter = limitPrefix + r.Name + ":" + m.name()
+		if slices.ContainsFunc(r.limits, func(o limit) bool { return o.counter == m.counter }) {
 			l.errorf(per.place, "keep the smaller one", "two limits per %s", per.text)
 			continue
 		}
-		limits = append(limits, m)
+		r.limits = append(r.limits, m)
 	}
-	return limits
 }
 
 // limitCountMax is the largest number of uses that a limit may allow.

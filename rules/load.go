@@ -25,28 +25,10 @@ type loader struct {
 	schemas      map[string]*charge.Schema
 	drafts       []draft // of segments, by name
 	allTemplates []*template
+	templates    map[string]*template // by name
 	usedCounters map[string]bool
 	interned     map[variable]int
 	places       map[string]place // of "balance main" and the like, for warnings
-}
-
-var documentKeys = []string{
-	"version", "currency", "timezone", "language", "week_start", "lateness", "dedup", "services",
-	"balances", "tariffs", "counters", "segments", "templates", "rules",
-}
-
-// refused are keys of the language that this version does not obey. To ignore
-// them would be to give what was not meant to be given.
-var refused = map[string]string{
-	"budget":      "leave it out and bound the rule by limits: {per_customer: …}",
-	"holdout":     "leave it out: the rule then applies to every customer",
-	"after":       "a rule needs on: <event type>",
-	"quiet":       "a rule needs on: <event type>",
-	"send_after":  "leave it out: the notification goes out at once",
-	"quiet_hours": "leave it out: notifications go out at once",
-	"types":       "use the built-in event types",
-	"events":      "use the built-in event types",
-	"event_types": "use the built-in event types",
 }
 
 // load compiles the sections in an order in which each finds what it names.
@@ -56,17 +38,18 @@ func (l *loader) load() {
 	for _, s := range charge.BuiltinSchemas() {
 		l.schemas[s.Type] = s
 	}
-	l.isMapping(l.doc.root, "rulebook", documentKeys)
+	l.isMapping(l.doc.root, "rulebook", documentForm)
 	l.heading()
 	if l.book.plan.Currency.Name == "" {
 		return // Nothing with an amount in it can be read.
 	}
 	l.services()
+	l.types()
 	l.balances()
 	l.tariffs()
 	l.counters()
 	l.segments()
-	l.templates()
+	l.readTemplates()
 	l.rules()
 	l.catalog()
 	if !l.failed { // What a faulty rule meant to use is not unused.
@@ -83,25 +66,6 @@ func (l *loader) catalog() {
 	}
 	l.book.catalog = charge.Catalog{
 		Currency: plan.Currency, Services: plan.Services, Types: l.schemas, Balances: balances,
-	}
-}
-
-// lint warns of what was declared and is not used.
-func (l *loader) lint() {
-	for i := range l.drafts {
-		if d := &l.drafts[i]; !d.used {
-			l.warnf(d.place, "", "no rule and no segment uses the segment %s", d.key)
-		}
-	}
-	for _, c := range l.book.plan.Counters {
-		if !l.usedCounters[c.Name] {
-			l.warnf(l.places["counter "+c.Name], "it costs memory for every customer", "nothing uses the counter %s", c.Name)
-		}
-	}
-	for _, t := range l.allTemplates {
-		if !t.used {
-			l.warnf(t.place, "", "no rule uses the template %s", t.name)
-		}
 	}
 }
 
@@ -123,11 +87,8 @@ func (l *loader) wantMapping(n *node, what, hint string) bool {
 }
 
 // isMapping reports whether n is a mapping, and complains of keys it may not have.
-func (l *loader) isMapping(n *node, what string, keys []string) bool {
-	a := "a " + what
-	if strings.ContainsRune("aeiou", rune(what[0])) {
-		a = "an " + what
-	}
+func (l *loader) isMapping(n *node, what string, f *form) bool {
+	keys, a := f.names, article(what)
 	hint := "its keys are " + strings.Join(keys, ", ")
 	if n.shape == nothing {
 		hint += "; they are indented deeper"
@@ -139,11 +100,7 @@ func (l *loader) isMapping(n *node, what string, keys []string) bool {
 		if slices.Contains(keys, e.key) {
 			continue
 		}
-		if hint, ok := refused[e.key]; ok {
-			l.errorf(e.place, hint, "%s is not supported yet", e.key)
-			continue
-		}
-		hint := nearestHint(e.key, keys)
+		hint := cmp.Or(misnamed[e.key], f.elsewhere(e.key), nearestHint(e.key, keys))
 		if allDigits(e.key) && e.value.shape == nothing {
 			hint = "the decimal sign is a point, a comma begins the next key" // {percent: 12,5}
 		}
@@ -205,7 +162,7 @@ func (l *loader) checkName(at place, what, name, marks string) bool {
 	if isName(name, marks) {
 		return true
 	}
-	l.errorf(at, nameRule(marks), "%q cannot be the name of a %s", name, what)
+	l.errorf(at, nameRule(marks), "%q cannot be the name of %s", name, article(what))
 	return false
 }
 
@@ -314,7 +271,7 @@ func (l *loader) percent(n *node) money.Rate {
 	d, err := money.ParseDecimal(strings.TrimSpace(strings.TrimSuffix(text, "%")))
 	rate, finer := d.Minor(4) // A ten-thousandth of a percent is a millionth.
 	if err != nil || finer != nil || rate <= 0 || money.Rate(rate) > rateMax {
-		l.errorf(n.place, cmp.Or(numberHint(text), "write a number above 0 with at most 4 digits after the point, such as 50 or 12.5"), "%s is not a percentage", n.describe())
+		l.errorf(n.place, cmp.Or(numberHint(strings.TrimSuffix(text, "%")), "write a number above 0 with at most 4 digits after the point, such as 50 or 12.5"), "%s is not a percentage", n.describe())
 		return 0
 	}
 	return money.Rate(rate)

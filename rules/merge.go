@@ -11,6 +11,8 @@ type document struct {
 	root *node
 	text []byte // the one document that is published
 	top  place  // where a fault stands that has no place of its own: a missing section
+
+	names map[string]map[string]place // of the sections that several files have: where each name stands
 }
 
 // readDocument parses the files and puts their sections together: mappings and
@@ -20,7 +22,7 @@ type document struct {
 // The result is nil if a file could not be read: what the others lack may stand
 // in that one.
 func readDocument(r *report, files []File) *document {
-	doc := &document{root: &node{shape: mapping}}
+	doc := &document{root: &node{shape: mapping}, names: map[string]map[string]place{}}
 	if len(files) == 0 {
 		r.errorf(place{}, "", "there is no rulebook file")
 		return nil
@@ -60,15 +62,16 @@ func (d *document) join(r *report, e entry) {
 	have := d.root.entries[at]
 	switch {
 	case have.value.shape == mapping && e.value.shape == mapping:
+		names := d.namesOf(have)
 		for _, add := range e.value.entries {
-			i := slices.IndexFunc(have.value.entries, func(x entry) bool { return x.key == add.key })
-			if i >= 0 {
-				r.twice(add.place, have.value.entries[i].place, e.key+" "+add.key)
+			if first, twice := names[add.key]; twice {
+				r.twice(add.place, first, e.key+" "+add.key)
 				continue
 			}
+			names[add.key] = add.place
 			have.value.entries = append(have.value.entries, add)
-			if len(have.value.entries) == mappingKeysMax+1 {
-				r.errorf(add.place, "", "more than %d %s in all files", mappingKeysMax, e.key)
+			if len(have.value.entries) == sectionKeysMax+1 {
+				r.errorf(add.place, "", "more than %d %s in all files", sectionKeysMax, e.key)
 			}
 		}
 	case have.value.shape == list && e.value.shape == list:
@@ -77,6 +80,19 @@ func (d *document) join(r *report, e entry) {
 	default:
 		r.twice(e.place, have.place, e.key)
 	}
+}
+
+// namesOf returns where the names of a section stand, which its caller keeps up.
+func (d *document) namesOf(section entry) map[string]place {
+	names := d.names[section.key]
+	if names == nil {
+		names = make(map[string]place, len(section.value.entries))
+		for _, e := range section.value.entries {
+			names[e.key] = e.place
+		}
+		d.names[section.key] = names
+	}
+	return names
 }
 
 // twice reports that something was already said at another place.

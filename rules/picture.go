@@ -18,14 +18,12 @@ type picture struct {
 	after   side // reads customer.…, and the event
 	before  side // the same expressions, read on before.…
 	known   []known
-	turn    uint32 // marks what of known belongs to this picture
-
-	// fault is the first failure behind a value that was read: a segment whose
-	// condition fails. Whoever evaluates clears it first and asks for it after.
-	fault error
+	turn    uint32  // marks what of known belongs to this picture
+	asked   []asked // conditions that several rules share, by matcher.go
 }
 
-// known is a value that was computed.
+// known is a value that was computed, or the fault of a segment whose condition
+// fails.
 type known struct {
 	turn  uint32
 	value charge.Value
@@ -41,17 +39,19 @@ type side struct {
 // look turns the picture to another subject.
 func (p *picture) look(b *Book, s *Subject) {
 	if p.book != b || len(p.known) != 2*len(b.variables) {
-		p.book, p.known, p.turn = b, make([]known, 2*len(b.variables)), 0
+		p.book, p.known, p.asked, p.turn = b, make([]known, 2*len(b.variables)), make([]asked, b.shared), 0
 	}
 	if p.turn++; p.turn == 0 {
 		clear(p.known)
+		clear(p.asked)
 		p.turn = 1
 	}
-	p.subject, p.fault = s, nil
+	p.subject = s
 	p.after, p.before = side{p, 0}, side{p, 1}
 }
 
-// Read returns the value of a reference.
+// Read returns the value of a reference; of a segment whose condition fails, one
+// of a kind that nobody expects.
 func (s *side) Read(ref int) charge.Value {
 	ref |= s.bit
 	k := &s.picture.known[ref]
@@ -59,12 +59,15 @@ func (s *side) Read(ref int) charge.Value {
 		// Marked first: the language has no circles, but a picture must end.
 		k.turn, k.value, k.fault = s.picture.turn, charge.Value{}, nil
 		k.value, k.fault = s.picture.compute(&s.picture.book.variables[ref>>1], ref&1 == 1)
-	}
-	if k.fault != nil && s.picture.fault == nil {
-		s.picture.fault = k.fault
+		if k.fault != nil {
+			k.value = charge.Value{Kind: charge.Object}
+		}
 	}
 	return k.value
 }
+
+// Fault returns why a reference that was read has no value.
+func (s *side) Fault(ref int) error { return s.picture.known[ref|s.bit].fault }
 
 func (p *picture) compute(v *variable, before bool) (charge.Value, error) {
 	e, currency := p.subject.Event, p.book.plan.Currency

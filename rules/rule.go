@@ -19,6 +19,7 @@ type rule struct {
 	when     *when.Expression // nil: always
 	group    int              // -1: none
 	limits   []limit
+	arm      string // the counter of a customer's arm; empty without a holdout
 	credits  []credit
 	tiers    []tier // by from; at least one
 	tags     []Tag  // in the order of then
@@ -31,6 +32,7 @@ type say struct {
 	template string
 	channel  string
 	texts    []text
+	delay    delay
 
 	// An alert has a severity.
 	severity string
@@ -46,10 +48,6 @@ const (
 )
 
 var (
-	ruleKeys   = []string{"name", "title", "on", "when", "schedule", "priority", "group", "tiers", "limits", "then"}
-	actionKeys = []string{"credit", "notify", "alert", "tag", "untag"}
-	notifyKeys = []string{"template", "channel"}
-	alertKeys  = []string{"severity", "summary", "labels"}
 	severities = []string{"info", "warning", "critical"}
 	causes     = []string{"recharge", "usage", "adjustment", "expiry"}
 )
@@ -67,21 +65,44 @@ func (l *loader) rules() {
 	groups := map[string]int{}
 	names := make(map[string]place, len(n.items))
 	for _, item := range n.items {
-		if !l.isMapping(item, "rule", ruleKeys) || item.get("after") != nil || !l.needs(item, "rule", []string{"name", "on", "then"}) {
-			continue // A rule with a timer was refused for that already.
+		if !l.isMapping(item, "rule", ruleForm) || !l.needs(item, "rule", keysNeeded(item)) {
+			continue
 		}
 		if r := l.rule(item, groups); r != nil && l.once(names, item.get("name").place, r.Name) {
 			l.book.rules = append(l.book.rules, r)
 		}
 	}
 	l.book.groups = len(groups)
-	slices.SortFunc(l.book.rules, func(a, b *rule) int {
-		return cmp.Or(cmp.Compare(b.Priority, a.Priority), cmp.Compare(a.Name, b.Name))
-	})
-	l.book.byType = make(map[string][]*rule, len(l.schemas))
-	for _, r := range l.book.rules {
-		l.book.byType[r.On] = append(l.book.byType[r.On], r)
+	slices.SortFunc(l.book.rules, byPriority)
+	b := l.book
+	byType := make(map[string][]*rule, len(l.schemas))
+	b.waiting = make(map[string][]*rule)
+	b.byName = make(map[string]*rule, len(b.rules))
+	for _, r := range b.rules {
+		b.byName[r.Name] = r
+		if r.After != "" {
+			b.waiting[r.After] = append(b.waiting[r.After], r)
+		} else {
+			byType[r.On] = append(byType[r.On], r)
+		}
 	}
+	if !l.failed {
+		b.makeMatchers(byType)
+	}
+}
+
+// byPriority orders rules as they are judged.
+func byPriority(a, b *rule) int {
+	return cmp.Or(cmp.Compare(b.Priority, a.Priority), cmp.Compare(a.Name, b.Name))
+}
+
+// keysNeeded returns the keys that a rule must have: it follows an event or waits
+// for silence.
+func keysNeeded(rule *node) []string {
+	if rule.get("on") == nil && (rule.get("after") != nil || rule.get("quiet") != nil) {
+		return []string{"name", "after", "quiet", "then"}
+	}
+	return []string{"name", "on", "then"}
 }
 
 // once refuses the second use of a rule's name.
@@ -108,11 +129,10 @@ func (l *loader) rule(n *node, groups map[string]int) *rule {
 		l.errorf(at, "call it "+name+"-bonus", "postings of the ledger itself have the cause %q, a rule cannot", name)
 	}
 	r := &rule{RuleInfo: RuleInfo{Name: name}, group: -1, account: charge.PromoPrefix + charge.Account(name)}
-	schema := l.eventType(n.get("on"), "write a rule for each event type")
+	schema := l.occasion(n, r)
 	if schema == nil {
 		return nil
 	}
-	r.On = schema.Type
 	v := vocabulary{l, schema}
 	if title := n.get("title"); title != nil {
 		r.Title, _ = l.text(title)
@@ -127,19 +147,45 @@ func (l *loader) rule(n *node, groups map[string]int) *rule {
 		l.group(group, r, groups)
 	}
 	r.schedule = l.schedule(n.get("schedule"))
-	r.limits = l.limits(n.get("limits"), name)
 	l.then(n.get("then"), r, v)
 	l.tiers(n.get("tiers"), r)
-	if len(r.credits) > 0 && len(r.limits) == 0 {
+	l.limits(n.get("limits"), r)
+	l.holdout(n.get("holdout"), r)
+	if len(r.credits) > 0 && r.After == "" && n.get("limits") == nil {
 		l.warnf(at, "add limits: {per_customer: [{count: 1, per: day}]}", "rule %s credits without any limit", name)
 	}
 	return r
 }
 
+// occasion reads what makes a rule be asked: an event, or the silence after one.
+// It returns what the rule sees of it; nil after a fault.
+func (l *loader) occasion(n *node, r *rule) *charge.Schema {
+	on, after := n.get("on"), n.get("after")
+	if on != nil {
+		for _, key := range []string{"after", "quiet"} {
+			if timer := n.get(key); timer != nil {
+				l.errorf(timer.place, "keep one of the two", "a rule with on does not wait for silence, %s is of one that does", key)
+			}
+		}
+		schema := l.eventType(on, "on", "write a rule for each event type")
+		if schema != nil {
+			r.On = schema.Type
+		}
+		return schema
+	}
+	schema := l.eventType(after, "after", "write a rule for each event type")
+	r.Quiet = l.span(n.get("quiet"))
+	if schema == nil {
+		return nil
+	}
+	r.After = schema.Type
+	return &charge.Schema{Type: charge.TimerType}
+}
+
 // eventType reads the name of one event type; nil after a fault.
-func (l *loader) eventType(n *node, hint string) *charge.Schema {
+func (l *loader) eventType(n *node, key, hint string) *charge.Schema {
 	if n.shape == list {
-		l.errorf(n.place, hint, "on names one event type, this is a list")
+		l.errorf(n.place, hint, "%s names one event type, this is a list", key)
 		return nil
 	}
 	name, ok := l.text(n)
@@ -175,7 +221,7 @@ func (l *loader) then(n *node, r *rule, v vocabulary) {
 	}
 	var texts []entry
 	for _, item := range n.items {
-		if !l.isMapping(item, "action", actionKeys) {
+		if !l.isMapping(item, "action", actionForm) {
 			continue
 		}
 		if len(item.entries) > 1 {
@@ -213,7 +259,7 @@ func (l *loader) tag(n *node) string {
 
 // notify reads a notification.
 func (l *loader) notify(n *node, r *rule, v vocabulary) {
-	if !l.isMapping(n, "notification", notifyKeys) || !l.needs(n, "notification", []string{"template"}) {
+	if !l.isMapping(n, "notification", notifyForm) || !l.needs(n, "notification", []string{"template"}) {
 		return
 	}
 	s := say{channel: defaultChannel}
@@ -222,8 +268,9 @@ func (l *loader) notify(n *node, r *rule, v vocabulary) {
 		// The channel becomes a part of a subject name.
 		l.checkName(channel.place, "channel", s.channel, ruleNameMarks)
 	}
+	s.delay = l.delay(n)
 	name, ok := l.text(n.get("template"))
-	t := l.template(name)
+	t := l.templates[name]
 	if ok && t == nil {
 		l.errorf(n.get("template").place, l.nearest(name, l.templateNames), "there is no template %q", name)
 	}
@@ -242,7 +289,7 @@ var labelName = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]*$`)
 // alert reads an alert. Its labels are fixed: they become label values of
 // metrics systems, so nothing of a customer may enter them.
 func (l *loader) alert(n *node, r *rule, v vocabulary) {
-	if !l.isMapping(n, "alert", alertKeys) || !l.needs(n, "alert", []string{"severity", "summary"}) {
+	if !l.isMapping(n, "alert", alertForm) || !l.needs(n, "alert", []string{"severity", "summary"}) {
 		return
 	}
 	s := say{labels: []charge.Label{{Name: "rule", Value: r.Name}}}

@@ -3,11 +3,10 @@
 // credit, whom they tell.
 //
 // It promises that a book which loads can be obeyed: every name resolves, every
-// amount is exact, every fault is reported with its line and column, and what
-// the language does not support yet is refused by name. The same book, picture
-// and event give the same decision, always. It refuses to know the time, to
-// keep state and to move money: its caller brings the clock and the customer,
-// and posts the credits.
+// amount is exact, and every fault is reported with its line and column. The
+// same book, picture, memory and event give the same decision, always. It
+// refuses to know the time, to keep state and to move money: its caller brings
+// the clock, the customer and what is left of budgets, and posts the credits.
 package rules
 
 import (
@@ -21,6 +20,7 @@ import (
 
 	"recharged/state/charge"
 	"recharged/state/ledger"
+	"recharged/state/money"
 )
 
 // File is a rulebook, or a part of one.
@@ -93,9 +93,14 @@ type Book struct {
 	weekStart time.Weekday
 	segments  []segment // sorted by name
 	variables []variable
-	rules     []*rule // by priority, high first, then name
-	byType    map[string][]*rule
+	quiet     *dayWindow          // of every notification that has none of its own; nil: none
+	rules     []*rule             // by priority, high first, then name
+	matchers  map[string]*matcher // by event type
+	byName    map[string]*rule
+	waiting   map[string][]*rule // the rules with a timer, by the event type that arms it
 	groups    int
+	shared    int  // conditions that several rules of a type share, at most
+	holdouts  bool // whether a rule has one
 }
 
 // Plan returns what the ledger needs of the book. It must not be changed.
@@ -119,9 +124,15 @@ func digestOf(source []byte) string {
 type RuleInfo struct {
 	Name     string
 	Title    string
-	On       string
+	On       string // the event type; empty for a rule with a timer
 	Priority int
 	Group    string
+
+	After      string        // of a rule with a timer: the event type that arms it
+	Quiet      time.Duration // how long nothing of that type may come
+	Budget     money.Amount  // what all credits of the rule together may come to; zero: no bound
+	BudgetUnit money.Unit
+	Holdout    money.Rate // the share of the customers that get nothing; zero: none
 
 	Credits    []string // balances it may credit
 	Channels   []string // of its notifications
@@ -146,6 +157,16 @@ func (b *Book) Rules() []RuleInfo {
 		infos[i] = info
 	}
 	return infos
+}
+
+// Budget returns what the credits of a rule may come to over the rule's life;
+// false if the book has no such rule or the rule no budget.
+func (b *Book) Budget(rule string) (total money.Amount, unit money.Unit, ok bool) {
+	r := b.byName[rule]
+	if r == nil || r.Budget == 0 {
+		return 0, money.Unit{}, false
+	}
+	return r.Budget, r.BudgetUnit, true
 }
 
 // Segments returns the names of the segments that the customer is in at that

@@ -47,11 +47,9 @@ func (s *schedule) covers(at charge.Instant, location *time.Location) bool {
 	return s.days>>day&1 == 1
 }
 
-var scheduleKeys = []string{"from", "until", "days", "hours"}
-
 // schedule reads a rule's schedule.
 func (l *loader) schedule(n *node) *schedule {
-	if n == nil || !l.isMapping(n, "schedule", scheduleKeys) {
+	if n == nil || !l.isMapping(n, "schedule", scheduleForm) {
 		return nil
 	}
 	s := &schedule{days: everyDay, close: dayMinutes}

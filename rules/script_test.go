@@ -25,7 +25,10 @@ var update = flag.Bool("update", false, "write what the scripts do into them")
 //
 // A line of events is "2026-11-20 10:00 recharge amount=350", in the rulebook's
 // timezone; "accepted=2026-11-20T12:00" says that it came later than it
-// happened. "show" tells what the customer has.
+// happened. "show" tells what the customer has, "wait until 2026-12-20 10:00" lets
+// time pass, "suspend <rule>" and "resume <rule>" do what they say, and "fund <rule>
+// slice=100 left=50" sets what the partition has of a rule's budget and what more
+// it may get: without it, all of the budget.
 func TestScripts(t *testing.T) {
 	base := read(t, "testdata/scripts/base.yaml")
 	paths, err := filepath.Glob("testdata/scripts/*.txtar")
@@ -74,27 +77,92 @@ type stage struct {
 	customer charge.Customer
 	clock    charge.Instant
 	decision Decision
+
+	funds     map[string]Fund
+	suspended map[string]bool
 }
 
+// Fund and Suspended make the stage what a partition remembers of rules.
+func (s *stage) Fund(rule string) Fund {
+	if f, ok := s.funds[rule]; ok {
+		return f
+	}
+	total, _, _ := s.book.Budget(rule)
+	return Fund{Slice: total}
+}
+
+func (s *stage) Suspended(rule string) bool { return s.suspended[rule] }
+
 func play(t *testing.T, book *Book, events string) string {
-	s := &stage{T: t, book: book}
+	s := &stage{T: t, book: book, funds: map[string]Fund{}, suspended: map[string]bool{}}
 	s.customer.MSISDN, _ = charge.ParseMSISDN("213770123456")
 	lines := bufio.NewScanner(strings.NewReader(events))
 	for n := 1; lines.Scan(); n++ {
 		line := strings.TrimSpace(lines.Text())
-		switch {
-		case line == "" || strings.HasPrefix(line, "#"):
+		if line == "" || strings.HasPrefix(line, "#") {
 			continue
-		case line == "show":
-			s.show()
-		default:
+		}
+		if line != "show" {
 			fmt.Fprintln(s, line)
+		}
+		words := strings.Fields(line)
+		switch words[0] {
+		case "show":
+			s.show()
+		case "wait":
+			s.pass(s.instant(words[2] + "T" + words[3]))
+		case "suspend", "resume":
+			s.suspended[words[1]] = words[0] == "suspend"
+		case "fund":
+			s.fund(words[1], words[2:])
+		default:
 			e, clock := s.event(n, line)
-			s.clock = max(s.clock, clock)
+			s.pass(clock)
 			s.happen(e)
 		}
 	}
 	return s.String()
+}
+
+// fund sets what there is of a rule's budget.
+func (s *stage) fund(rule string, args []string) {
+	_, unit, ok := s.book.Budget(rule)
+	if !ok {
+		s.Fatalf("rule %s has no budget", rule)
+	}
+	var f Fund
+	for _, arg := range args {
+		key, text, _ := strings.Cut(arg, "=")
+		amount, err := unit.Parse(text)
+		if err != nil {
+			s.Fatal(err)
+		}
+		if key == "slice" {
+			f.Slice = amount
+		} else {
+			f.Left = amount
+		}
+	}
+	s.funds[rule] = f
+}
+
+// pass moves the clock and lets happen what was due by then, in order.
+func (s *stage) pass(clock charge.Instant) {
+	s.clock = max(s.clock, clock)
+	for due := s.customer.NextDue(); due != 0 && due <= s.clock; due = s.customer.NextDue() {
+		var before charge.Customer
+		var fx ledger.Effect
+		s.decision.Reset()
+		s.book.Plan().Expire(&s.customer, due, &fx)
+		before.CopyFrom(&s.customer)
+		fmt.Fprintln(s, "  due at", s.local(due))
+		if !s.book.Lapse(&s.decision, &s.customer, due) {
+			s.tell(&fx)
+			continue
+		}
+		e := &charge.Event{Type: charge.TimerType, ID: fmt.Sprintf("timer-%d", due), Source: "/recharged", MSISDN: s.customer.MSISDN, Time: due}
+		s.judge(e, &before, &fx)
+	}
 }
 
 // event reads a line such as "2026-11-20 10:00 recharge amount=350".
@@ -150,6 +218,14 @@ func (s *stage) value(f charge.FieldSpec, args map[string]string) charge.Value {
 		if ok {
 			return number(s.T, text)
 		}
+	case charge.BoolField:
+		if ok {
+			return charge.BoolValue(text == "true")
+		}
+	case charge.TimeField:
+		if ok {
+			return charge.TimeValue(s.instant(text))
+		}
 	case charge.ListField:
 		if ok {
 			return charge.ListValue(strings.Split(text, ","))
@@ -189,35 +265,52 @@ func (s *stage) attributes(args map[string]string) charge.Value {
 
 // happen does to the customer what a turn does.
 func (s *stage) happen(e *charge.Event) {
-	plan, after := s.book.Plan(), &s.customer
+	plan := s.book.Plan()
 	var fx ledger.Effect
-	plan.Expire(after, s.clock, &fx)
 	if refusal := plan.Admit(e, s.clock); refusal != nil {
 		fmt.Fprintln(s, "    parked:", refusal)
 		return
 	}
 	var before charge.Customer
-	before.CopyFrom(after)
-	if refusal := plan.Apply(after, e, s.clock, &fx); refusal != nil {
+	before.CopyFrom(&s.customer)
+	if refusal := plan.Apply(&s.customer, e, s.clock, &fx); refusal != nil {
 		s.Fatal(refusal)
 	}
-	subject := Subject{Event: e, Before: &before, After: after, Charged: fx.Charged, Shortfall: fx.Shortfall, Clock: s.clock}
+	s.judge(e, &before, &fx)
+	s.book.Arm(&s.customer, e, s.clock)
+}
+
+// judge decides on the event, does what the decision says, and tells it.
+func (s *stage) judge(e *charge.Event, before *charge.Customer, fx *ledger.Effect) {
+	after := &s.customer
+	subject := Subject{Event: e, Before: before, After: after, Charged: fx.Charged, Shortfall: fx.Shortfall, Clock: s.clock, Memory: s}
 	var judged charge.Customer
 	judged.CopyFrom(after)
 	s.book.Decide(&subject, &s.decision)
 	if !equalCustomers(&judged, after) {
 		s.Fatal("Decide changed the customer")
 	}
+	if len(s.decision.Short) > 0 {
+		for _, short := range s.decision.Short {
+			fmt.Fprintln(s, "    waits for the budget of", short.Rule)
+		}
+		after.CopyFrom(before)
+		return
+	}
 	for _, c := range s.decision.Credits {
-		if refusal := plan.Credit(after, c.Credit, s.clock, &fx); refusal != nil {
+		if refusal := s.book.Plan().Credit(after, c.Credit, s.clock, fx); refusal != nil {
 			s.Fatal(refusal)
 		}
 	}
 	s.book.Settle(&s.decision, after, s.clock)
-	s.tell(&fx)
+	s.tell(fx)
 	notifications, alerts := s.book.Render(&subject, &s.decision)
 	for _, n := range notifications {
-		fmt.Fprintf(s, "    %s in %s, template %s: %s\n", n.Channel, n.Language, n.Template, n.Text)
+		after := ""
+		if n.SendAfter != 0 {
+			after = ", not before " + s.local(n.SendAfter)
+		}
+		fmt.Fprintf(s, "    %s in %s, template %s%s: %s\n", n.Channel, n.Language, n.Template, after, n.Text)
 	}
 	for _, a := range alerts {
 		fmt.Fprintf(s, "    %s alert %s %v: %s\n", a.Severity, a.Name, a.Labels, a.Summary)
@@ -243,6 +336,18 @@ func (s *stage) tell(fx *ledger.Effect) {
 	}
 	for _, r := range s.decision.Results {
 		fmt.Fprintln(s, "    rule", strings.TrimSpace(strings.Join([]string{r.Name, r.Verdict.String(), r.Reason, r.Detail}, " ")))
+	}
+	for _, spend := range s.decision.Spends {
+		_, unit, _ := s.book.Budget(spend.Rule)
+		fund := s.Fund(spend.Rule)
+		fund.Slice -= spend.Amount
+		s.funds[spend.Rule] = fund
+		fmt.Fprintf(s, "    budget of %s -%s, now %s\n", spend.Rule, unit.Format(spend.Amount), unit.Format(fund.Slice))
+	}
+	for _, a := range s.decision.Arms {
+		arm := map[bool]string{true: "held back", false: "treated"}[a.Held]
+		fmt.Fprintf(s, "    learned of %s, %s: customers %d, recharges %d, recharged %s\n",
+			a.Rule, arm, a.Customers, a.Recharges, s.book.Plan().Currency.Format(a.Amount))
 	}
 }
 

@@ -30,6 +30,10 @@ const (
 
 	// windowMin is the shortest window of a counter: a minute has sixty steps.
 	windowMin = time.Minute
+
+	// sumDigits is how many digits after the point a counter keeps of a number
+	// that is neither money nor a count.
+	sumDigits = 4
 )
 
 // heading reads what stands before the sections.
@@ -75,16 +79,15 @@ func (l *loader) heading() {
 		plan.Lateness = l.span(lateness)
 	}
 	l.dedup(root.get("dedup"))
+	l.book.quiet = l.quietHours(root.get("quiet_hours"))
 }
-
-var dedupKeys = []string{"money", "other", "keep"}
 
 // dedup reads how long ids are remembered. An event that is late but accepted
 // must still meet the memory of its first sending.
 func (l *loader) dedup(n *node) {
 	plan := &l.book.plan
 	plan.Dedup = ledger.DedupPlan{Money: max(dedupMoneyMin, plan.Lateness), Other: dedupOtherMin, Keep: dedupKeepMin}
-	if n == nil || !l.isMapping(n, "dedup", dedupKeys) {
+	if n == nil || !l.isMapping(n, "dedup", dedupForm) {
 		return
 	}
 	horizon := func(key string, least time.Duration, value *time.Duration) {
@@ -139,13 +142,11 @@ func (l *loader) checkService(at place, name string) {
 // serviceUnits are the units of the built-in services.
 var serviceUnits = map[string]money.Unit{"voice": money.Second, "sms": money.Message, "data": money.Byte}
 
-var balanceKeys = []string{"unit", "service", "order", "validity", "spend"}
-
 // balances reads the section of that name.
 func (l *loader) balances() {
 	plan := &l.book.plan
 	for _, e := range l.section("balances") {
-		if !l.declare("balance", e) || !l.isMapping(e.value, "balance", balanceKeys) || !l.needs(e.value, "balance "+e.key, []string{"unit"}) {
+		if !l.declare("balance", e) || !l.isMapping(e.value, "balance", balanceForm) || !l.needs(e.value, "balance "+e.key, []string{"unit"}) {
 			continue
 		}
 		b := ledger.BalancePlan{Name: e.key, Order: defaultOrder, Spend: true, Unit: l.unit(e.value.get("unit"))}
@@ -233,14 +234,12 @@ func (l *loader) unit(n *node) money.Unit {
 	return money.Unit{Name: name}
 }
 
-var tariffKeys = []string{"price", "per"}
-
 // tariffs reads the section of that name.
 func (l *loader) tariffs() {
 	plan := &l.book.plan
 	for _, e := range l.section("tariffs") {
 		l.checkService(e.place, e.key)
-		if !l.isMapping(e.value, "tariff", tariffKeys) || !l.needs(e.value, "tariff "+e.key, tariffKeys) {
+		if !l.isMapping(e.value, "tariff", tariffForm) || !l.needs(e.value, "tariff "+e.key, []string{"price", "per"}) {
 			continue
 		}
 		t := ledger.TariffPlan{Service: e.key, Price: l.amount(e.value.get("price"), plan.Currency)}
@@ -265,20 +264,18 @@ func unitOf(text string) money.Unit {
 	return money.Unit{Name: "unit"}
 }
 
-var counterKeys = []string{"on", "sum", "window"}
-
 // counters reads the section of that name.
 func (l *loader) counters() {
 	plan := &l.book.plan
 	for _, e := range l.section("counters") {
-		if !l.declare("counter", e) || !l.isMapping(e.value, "counter", counterKeys) || !l.needs(e.value, "counter "+e.key, []string{"on", "window"}) {
+		if !l.declare("counter", e) || !l.isMapping(e.value, "counter", counterForm) || !l.needs(e.value, "counter "+e.key, []string{"on", "window"}) {
 			continue
 		}
 		c := ledger.CounterPlan{Name: e.key, Window: l.span(e.value.get("window"))}
 		if c.Window != 0 && c.Window < windowMin {
 			l.errorf(e.value.get("window").place, "", "a window has at least %s", spanText(windowMin))
 		}
-		schema := l.eventType(e.value.get("on"), "write a counter for each event type")
+		schema := l.eventType(e.value.get("on"), "on", "write a counter for each event type")
 		if schema == nil {
 			continue
 		}
@@ -316,6 +313,11 @@ func (l *loader) sum(n *node, schema *charge.Schema) (string, int) {
 		case charge.CountField:
 			if name == f.Name {
 				return name, 0
+			}
+			can = append(can, f.Name)
+		case charge.NumberField:
+			if name == f.Name {
+				return name, sumDigits
 			}
 			can = append(can, f.Name)
 		}

@@ -219,12 +219,14 @@ func size(d money.Decimal) string {
 // textMax is the longest text of a template or summary, in characters.
 const textMax = 2000
 
-// templates reads the section of that name.
-func (l *loader) templates() {
+// readTemplates reads the section of that name.
+func (l *loader) readTemplates() {
+	l.templates = map[string]*template{}
 	for _, e := range l.section("templates") {
 		t := &template{place: e.place, name: e.key}
 		l.checkName(e.place, "template", e.key, pathNameMarks)
 		l.allTemplates = append(l.allTemplates, t)
+		l.templates[t.name] = t
 		if !l.wantMapping(e.value, "a template", "write {fr: \"…\", ar: \"…\"}") {
 			continue
 		}
@@ -257,14 +259,4 @@ func (l *loader) checkText(n *node) bool {
 		return false
 	}
 	return true
-}
-
-// template returns the template of that name, or nil.
-func (l *loader) template(name string) *template {
-	for _, t := range l.allTemplates {
-		if t.name == name {
-			return t
-		}
-	}
-	return nil
 }

@@ -79,7 +79,10 @@ func (v vocabulary) Variable(path []string) (when.Variable, error) {
 
 // Predicate resolves customer.in("…") and customer.tagged("…").
 func (v vocabulary) Predicate(path []string, method, argument string) (when.Variable, error) {
-	before := slices.Equal(path, []string{"before"}) && v.schema != nil
+	before := slices.Equal(path, []string{"before"}) && slices.Contains(v.sides(), "before")
+	if !before && path[0] == "before" && v.ofTimer() {
+		return when.Variable{}, &when.Refusal{Message: fmt.Sprintf("unknown name before.%s(…)", method), Hint: timerHint + method + "(…)"}
+	}
 	if !before && !slices.Equal(path, []string{"customer"}) {
 		return when.Variable{}, fmt.Errorf("%s has no %s(…)", strings.Join(path, "."), method)
 	}
@@ -130,7 +133,10 @@ func (v vocabulary) Names() []string {
 	for _, f := range v.schema.Fields {
 		names = append(names, f.Name)
 	}
-	names = append(names, "time", "source", "type", "id", "msisdn")
+	names = append(names, "time", "source", "type", "msisdn")
+	if !v.ofTimer() {
+		names = append(names, "id")
+	}
 	if v.schema.Type == charge.Usage {
 		names = append(names, "charged", "shortfall")
 	}
@@ -138,11 +144,18 @@ func (v vocabulary) Names() []string {
 }
 
 func (v vocabulary) sides() []string {
-	if v.schema == nil {
+	if v.schema == nil || v.ofTimer() {
 		return []string{"customer"}
 	}
 	return []string{"customer", "before"}
 }
+
+// timerHint says what a rule that waits for silence sees instead of before.
+const timerHint = "a rule with after sees the customer as of now: use customer."
+
+// ofTimer reports whether the rule waits for silence: then nothing happens to the
+// customer, so there is no before, and no producer gave the event an id.
+func (v vocabulary) ofTimer() bool { return v.schema != nil && v.schema.Type == charge.TimerType }
 
 // find resolves a path to a variable and the side it is read on.
 func (v vocabulary) find(path []string) (variable, bool, error) {
@@ -153,6 +166,9 @@ func (v vocabulary) find(path []string) (variable, bool, error) {
 	}
 	if v.schema == nil {
 		return variable{}, false, &when.Refusal{Message: unknown.Error(), Hint: "a segment sees the customer alone, not an event"}
+	}
+	if path[0] == "before" && len(path) > 1 {
+		return variable{}, false, &when.Refusal{Message: unknown.Error(), Hint: timerHint + strings.Join(path[1:], ".")}
 	}
 	found, err := v.ofEvent(path, unknown)
 	return found, false, err
@@ -177,6 +193,9 @@ func (v vocabulary) ofEvent(path []string, unknown error) (variable, error) {
 	case "type":
 		return variable{source: fromType, Variable: when.Variable{Type: when.Text}}, nil
 	case "id":
+		if v.ofTimer() {
+			return variable{}, unknown
+		}
 		return variable{source: fromID, Variable: when.Variable{Type: when.Text}}, nil
 	case "msisdn":
 		return variable{source: fromMSISDN, Variable: when.Variable{Type: when.Text}}, nil

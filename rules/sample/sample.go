@@ -1,6 +1,7 @@
 // Package sample holds the rulebook that a newcomer starts with. It promises
-// that the rulebook loads and does what its comments say; it knows nothing of
-// how a rulebook is read.
+// that the rulebook loads and does what its comments say, and the stories in the
+// files beside it, whose names end in _test.yaml, hold it to that; it knows
+// nothing of how a rulebook is read.
 package sample
 
 import _ "embed"
