@@ -17,7 +17,8 @@ import (
 //	slot(2) 'o' msisdn(8) commit(8) index(2)     an outcome in the commit log: partition(2)
 //	slot(2) 't' due(8) msisdn(8)                 a timer
 //	0xff partition(2) 'a' unit 0x00 account      a ledger total: sum(16)
-//	0xff partition(2) 'b'                        the rulebook in force: version(8) text
+//	0xff partition(2) 'b'                        the rulebook in force: 1 version(8) text, compressed; before: version(8) text
+//	0xff partition(2) 'm' name                   a note
 //	0xff partition(2) 'k' sequence(8) offset(4)  a parked event
 //	0xff partition(2) 'p'                        the position
 //	0xff partition(2) 'z'                        the tally
@@ -31,6 +32,7 @@ const (
 	tableTotal    = 'a'
 	tableBook     = 'b'
 	tableParked   = 'k'
+	tableNote     = 'm'
 	tablePosition = 'p'
 	tableTally    = 'z'
 
@@ -98,6 +100,10 @@ func partitionKey(dst []byte, p charge.Partition, table byte) []byte {
 func parkedKey(dst []byte, p charge.Partition, at charge.Position) []byte {
 	dst = binary.BigEndian.AppendUint64(partitionKey(dst, p, tableParked), uint64(at.Sequence))
 	return binary.BigEndian.AppendUint32(dst, at.Offset)
+}
+
+func noteKey(dst []byte, p charge.Partition, name string) []byte {
+	return append(partitionKey(dst, p, tableNote), name...)
 }
 
 func totalKey(dst []byte, p charge.Partition, unit string, account charge.Account) []byte {

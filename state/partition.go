@@ -37,10 +37,13 @@ type Partition struct {
 	delta   deltaWriter
 	key     []byte // scratch
 
-	totals    map[totalName]*total // ledger totals, as of this turn
-	imbalance map[string]money.Sum // their sum per unit
-	tally     Tally
-	due       [charge.Slots]charge.Instant // no timer of the slot is due before; zero: it has none
+	sums  sums // ledger totals, as of this turn
+	tally Tally
+	notes notes
+
+	due  [charge.Slots]charge.Instant // no timer of the slot is due before, as earlier turns left them; zero: it has none
+	next charge.Instant               // the first of them; zero: there is none
+	soon charge.Instant               // no timer that this turn has set is due before; zero: it has set none
 }
 
 // entry is a customer in the working set of a turn.
@@ -72,19 +75,6 @@ type aged struct {
 	at   charge.Instant
 }
 
-// totalName names one ledger total. The account "" is all customers together,
-// taken from the balances themselves and not from postings: that the two agree
-// is what the imbalance shows.
-type totalName struct {
-	unit    string
-	account charge.Account
-}
-
-type total struct {
-	sum     money.Sum
-	changed bool
-}
-
 // Own opens a partition for its one owner. The commit log must have been
 // folded up to its end.
 func (s *Store) Own(id charge.Partition, partitions int) (*Partition, error) {
@@ -94,9 +84,7 @@ func (s *Store) Own(id charge.Partition, partitions int) (*Partition, error) {
 		working: map[charge.MSISDN]int{},
 		fresh:   map[freshKey]freshID{},
 		ages:    map[ageKey]aged{},
-		totals:  map[totalName]*total{},
-
-		imbalance: map[string]money.Sum{},
+		sums:    newSums(),
 	}
 	row, err := s.get(partitionKey(nil, id, tableTally))
 	if err != nil {
@@ -108,6 +96,9 @@ func (s *Store) Own(id charge.Partition, partitions int) (*Partition, error) {
 	if err := p.loadTotals(); err != nil {
 		return nil, fmt.Errorf("own partition %d: %w", id, err)
 	}
+	if err := p.loadNotes(); err != nil {
+		return nil, fmt.Errorf("own partition %d: %w", id, err)
+	}
 	for slot := range charge.Slot(charge.Slots) {
 		if slot.PartitionOf(partitions) != id {
 			continue
@@ -115,6 +106,7 @@ func (s *Store) Own(id charge.Partition, partitions int) (*Partition, error) {
 		if p.due[slot], err = s.firstTimer(slot); err != nil {
 			return nil, fmt.Errorf("own partition %d: %w", id, err)
 		}
+		p.next = sooner(p.next, p.due[slot])
 	}
 	return p, nil
 }
@@ -127,18 +119,24 @@ func (p *Partition) loadTotals() error {
 		if err != nil || !ok {
 			return false, fmt.Errorf("ledger total %x: %w: %w", key, ErrDamaged, err)
 		}
-		p.totals[totalName{string(unit), charge.Account(account)}] = &total{sum: sum}
-		all := p.imbalance[string(unit)]
-		all.AddSum(sum)
-		p.imbalance[string(unit)] = all
+		p.sums.load(totalName{string(unit), charge.Account(account)}, sum)
 		return true, nil
+	})
+}
+
+func (p *Partition) loadNotes() error {
+	p.notes = newNotes()
+	return p.store.Notes(p.id, "", func(name string, value []byte) bool {
+		p.notes.values[name] = bytes.Clone(value)
+		return true
 	})
 }
 
 // Begin starts a turn at that time of the log's clock.
 func (p *Partition) Begin(clock charge.Instant) {
 	p.clock = clock
-	p.used, p.bytes = 0, 0
+	p.used, p.bytes, p.soon = 0, 0, 0
+	p.notes.begin()
 	clear(p.working)
 	clear(p.fresh)
 	clear(p.ages)
@@ -165,7 +163,7 @@ func (p *Partition) Customer(m charge.MSISDN) (*charge.Customer, bool, error) {
 	if !known {
 		e.customer.CopyFrom(&charge.Customer{MSISDN: m})
 	}
-	e.known, e.changed, e.bytes, e.timer = known, false, 0, e.customer.NextExpiry()
+	e.known, e.changed, e.bytes, e.timer = known, false, 0, e.customer.NextDue()
 	p.working[m] = p.used
 	p.used++
 	return &e.customer, known, nil
@@ -176,19 +174,13 @@ func (p *Partition) Customer(m charge.MSISDN) (*charge.Customer, bool, error) {
 // nothing is copied. unit names the unit of a balance.
 func (p *Partition) Put(c *charge.Customer, unit func(balance string) string) {
 	e := &p.entries[p.working[c.MSISDN]]
-	for i := range e.customer.Balances {
-		b := &e.customer.Balances[i]
-		p.add(totalName{unit: unit(b.Name)}, -sum(b))
-	}
-	for i := range c.Balances {
-		b := &c.Balances[i]
-		p.add(totalName{unit: unit(b.Name)}, sum(b))
-	}
+	p.sums.move(&e.customer, c, unit)
 	if !e.known {
 		p.tally.Customers++
 	}
 	e.customer, *c = *c, e.customer
 	e.known, e.changed = true, true
+	p.soon = sooner(p.soon, e.customer.NextDue())
 	bytes := RowBytes(&e.customer) + customerKeyBytes + timerRowsBytes
 	p.bytes += bytes - e.bytes
 	e.bytes = bytes
@@ -198,39 +190,10 @@ func (p *Partition) Put(c *charge.Customer, unit func(balance string) string) {
 const timerRowsBytes = 2 * (2 + 1 + 8 + 8 + 4)
 
 // Bytes estimates, generously, how large the turn's delta is by now.
-func (p *Partition) Bytes() int { return p.bytes + len(p.delta.bytes) }
-
-// sum is all that a balance holds, expired or not, until its expiry is posted.
-func sum(b *charge.Balance) money.Amount {
-	var all money.Amount
-	for _, part := range b.Parts {
-		all += part.Amount
-	}
-	return all
-}
+func (p *Partition) Bytes() int { return p.bytes + p.notes.bytes + len(p.delta.bytes) }
 
 // Post counts the other side of postings.
-func (p *Partition) Post(postings []charge.Posting) {
-	for i := range postings {
-		p.add(totalName{postings[i].Unit.Name, postings[i].Account}, -postings[i].Amount)
-	}
-}
-
-func (p *Partition) add(name totalName, amount money.Amount) {
-	if amount == 0 {
-		return
-	}
-	t := p.totals[name]
-	if t == nil {
-		t = &total{}
-		p.totals[name] = t
-	}
-	t.sum.Add(amount)
-	t.changed = true
-	all := p.imbalance[name.unit]
-	all.Add(amount)
-	p.imbalance[name.unit] = all
-}
+func (p *Partition) Post(postings []charge.Posting) { p.sums.post(postings) }
 
 // Ended counts events that ended.
 func (p *Partition) Ended(events int) { p.tally.Events += uint64(events) }
@@ -348,11 +311,7 @@ func (p *Partition) Unpark(at charge.Position) (ParkedEvent, bool, error) {
 		return ParkedEvent{}, false, err
 	}
 	p.delta.delete(key)
-	if n := p.tally.Parked[string(e.Reason)]; n > 1 {
-		p.tally.Parked[string(e.Reason)] = n - 1
-	} else {
-		delete(p.tally.Parked, string(e.Reason))
-	}
+	p.tally.unpark(e.Reason)
 	return e, true, nil
 }
 
@@ -372,15 +331,21 @@ func (p *Partition) Delta() []byte {
 		row = charge.AppendCustomer(row[:0], &e.customer)
 		p.key = customerKey(p.key[:0], e.customer.MSISDN)
 		p.delta.set(p.key, row)
-		if due := e.customer.NextExpiry(); due != e.timer {
+		if due := e.customer.NextDue(); due != e.timer {
 			p.moveTimer(e, due)
 		}
 	}
-	for _, name := range p.changedTotals() {
-		t := p.totals[name]
-		row = appendSum(row[:0], t.sum)
+	for _, name := range p.sums.changed() {
+		row = appendSum(row[:0], p.sums.settle(name))
 		p.delta.set(totalKey(p.key[:0], p.id, name.unit, name.account), row)
-		t.changed = false
+	}
+	for _, name := range sortedKeys(p.notes.changed) {
+		key := noteKey(p.key[:0], p.id, name)
+		if value := p.notes.values[name]; value != nil {
+			p.delta.set(key, value)
+		} else {
+			p.delta.delete(key)
+		}
 	}
 	p.delta.set(partitionKey(p.key[:0], p.id, tableTally), p.tally.append(row[:0]))
 	return p.delta.bytes
@@ -394,24 +359,9 @@ func (p *Partition) moveTimer(e *entry, due charge.Instant) {
 	if due != 0 {
 		p.delta.set(timerKey(p.key[:0], m, due), nil)
 		slot := m.Slot()
-		if p.due[slot] == 0 || due < p.due[slot] {
-			p.due[slot] = due
-		}
+		p.due[slot] = sooner(p.due[slot], due)
+		p.next = sooner(p.next, due)
 	}
-}
-
-// changedTotals returns the totals this turn changed, in a fixed order.
-func (p *Partition) changedTotals() []totalName {
-	var names []totalName
-	for name, t := range p.totals {
-		if t.changed {
-			names = append(names, name)
-		}
-	}
-	slices.SortFunc(names, func(a, b totalName) int {
-		return bytes.Compare(totalKey(nil, 0, a.unit, a.account), totalKey(nil, 0, b.unit, b.account))
-	})
-	return names
 }
 
 // Applied folds the turn's delta into the store: its commit, at that sequence,
@@ -423,57 +373,68 @@ func (p *Partition) Applied(commit charge.Sequence, position []byte) error {
 	return p.store.Fold(p.id, commit, p.delta.bytes, position)
 }
 
-// NextDue returns an instant before which no timer is due; zero if there is no
-// timer at all.
-func (p *Partition) NextDue() charge.Instant {
-	var next charge.Instant
-	for _, due := range p.due {
-		if due != 0 && (next == 0 || due < next) {
-			next = due
-		}
+// NextDue returns an instant before which no timer is due, also none that this
+// turn has set; zero if there is no timer at all.
+func (p *Partition) NextDue() charge.Instant { return sooner(p.next, p.soon) }
+
+// sooner returns the earlier of two instants of which zero is none.
+func sooner(a, b charge.Instant) charge.Instant {
+	if a == 0 || b != 0 && b < a {
+		return b
 	}
-	return next
+	return a
 }
 
-// Due returns up to limit customers who have a timer that is due. It reads what
-// earlier turns have set, so it comes before anything else in a turn.
+// Due returns up to limit customers who have a timer that is due, in the order
+// of slot, instant and number. It reads what earlier turns have set, and passes
+// over customers whom this turn has changed. Whom the caller does not deal with
+// in this turn, it hands back with Postpone.
 func (p *Partition) Due(limit int) ([]charge.MSISDN, error) {
+	if p.next == 0 || p.next > p.clock {
+		return nil, nil
+	}
 	var due []charge.MSISDN
+	p.next = 0
 	for slot := range p.due {
-		if p.due[slot] == 0 || p.due[slot] > p.clock {
-			continue
-		}
-		prefix := slotKey(nil, charge.Slot(slot), tableTimer)
-		p.due[slot] = 0
-		err := p.store.scan(prefix, func(key, _ []byte) (bool, error) {
-			at, m, err := timerOf(key)
-			if err != nil {
-				return false, err
+		if at := p.due[slot]; at != 0 && at <= p.clock && len(due) < limit {
+			var err error
+			if due, err = p.dueOf(charge.Slot(slot), limit, due); err != nil {
+				return nil, fmt.Errorf("read timers of slot %d: %w", slot, err)
 			}
-			if at > p.clock || len(due) == limit {
-				p.due[slot] = at
-				return false, nil
-			}
-			due = append(due, m)
-			return true, nil
-		})
-		if err != nil {
-			return nil, fmt.Errorf("read timers of slot %d: %w", slot, err)
 		}
-		if len(due) == limit {
-			break
-		}
+		p.next = sooner(p.next, p.due[slot])
 	}
 	return due, nil
+}
+
+// dueOf appends the customers of one slot who have a timer that is due, up to
+// the limit, and remembers which timer comes after theirs.
+func (p *Partition) dueOf(slot charge.Slot, limit int, due []charge.MSISDN) ([]charge.MSISDN, error) {
+	p.due[slot] = 0
+	err := p.store.scan(slotKey(nil, slot, tableTimer), func(key, _ []byte) (bool, error) {
+		at, m, err := timerOf(key)
+		if err != nil {
+			return false, err
+		}
+		if i, ok := p.working[m]; ok && p.entries[i].changed {
+			p.due[slot] = sooner(p.due[slot], p.entries[i].customer.NextDue())
+			return true, nil
+		}
+		if at > p.clock || len(due) == limit {
+			p.due[slot] = sooner(p.due[slot], at)
+			return false, nil
+		}
+		due = append(due, m)
+		return true, nil
+	})
+	return due, err
 }
 
 // Postpone says that customers whom Due returned were not dealt with.
 func (p *Partition) Postpone(customers []charge.MSISDN) {
 	for _, m := range customers {
-		p.due[m.Slot()] = min(p.due[m.Slot()], p.clock)
-		if p.due[m.Slot()] == 0 {
-			p.due[m.Slot()] = p.clock
-		}
+		p.due[m.Slot()] = sooner(p.due[m.Slot()], p.clock)
+		p.next = sooner(p.next, p.clock)
 	}
 }
 
@@ -486,7 +447,20 @@ func (p *Partition) Tally() Tally {
 
 // Imbalance returns, for every unit, what customers hold minus what the
 // accounts say they should: zero, always.
-func (p *Partition) Imbalance() map[string]money.Sum { return maps.Clone(p.imbalance) }
+func (p *Partition) Imbalance() map[string]money.Sum { return maps.Clone(p.sums.imbalance) }
+
+// Note returns what is noted under a name, nil if nothing is. It is not to be
+// changed.
+func (p *Partition) Note(name string) []byte { return p.notes.values[name] }
+
+// SetNote notes a value under a name, nil to strike it out. It keeps the value.
+func (p *Partition) SetNote(name string, value []byte) { p.notes.set(name, value) }
+
+// Notes visits what is noted under names with a prefix, sorted by name, until
+// visit returns false.
+func (p *Partition) Notes(prefix string, visit func(name string, value []byte) bool) {
+	p.notes.visit(prefix, visit)
+}
 
 func sortedKeys[V any](m map[string]V) []string {
 	return slices.Sorted(maps.Keys(m))

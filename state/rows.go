@@ -15,7 +15,7 @@ var ErrDamaged = errors.New("the state is damaged: stop the program, move the st
 
 // RowBytes estimates, generously, how large a customer's row is.
 func RowBytes(c *charge.Customer) int {
-	const row, balance, part, counter, bucket = 64, 16, 20, 24, 8
+	const row, balance, part, counter, bucket, timer = 64, 16, 20, 24, 8, 20
 	n := row
 	for i := range c.Balances {
 		n += balance + len(c.Balances[i].Name) + part*len(c.Balances[i].Parts)
@@ -28,6 +28,9 @@ func RowBytes(c *charge.Customer) int {
 	}
 	for _, tag := range c.Tags {
 		n += 2 + len(tag)
+	}
+	for i := range c.Timers {
+		n += timer + len(c.Timers[i].Rule)
 	}
 	return n
 }
@@ -67,16 +70,31 @@ func decodeAge(row []byte) (seen Seen, clock charge.Instant, err error) {
 	return seen, charge.Instant(binary.BigEndian.Uint64(row[16:])), nil
 }
 
+// bookFormat is the first byte of the rulebook's row. Before there were formats
+// it was the first byte of the version, which is zero.
+const bookFormat = 1
+
 func appendBook(dst []byte, version uint64, source []byte) []byte {
-	return append(binary.BigEndian.AppendUint64(dst, version), source...)
+	dst = binary.BigEndian.AppendUint64(append(dst, bookFormat), version)
+	return charge.AppendCompressed(dst, source)
 }
 
 func decodeBook(row []byte) (uint64, []byte, error) {
-	if len(row) < 8 {
+	if len(row) < 1+8 {
 		return 0, nil, fmt.Errorf("%w: row of the rulebook has %d bytes", ErrDamaged, len(row))
 	}
-	return binary.BigEndian.Uint64(row), row[8:], nil
+	if row[0] == 0 {
+		return binary.BigEndian.Uint64(row), row[8:], nil
+	}
+	source, err := charge.Decompress(row[9:], bookTextMax)
+	if err != nil || row[0] != bookFormat {
+		return 0, nil, fmt.Errorf("row of the rulebook of format %d: %w: %w", row[0], ErrDamaged, err)
+	}
+	return binary.BigEndian.Uint64(row[1:]), source, nil
 }
+
+// bookTextMax bounds what a damaged row can make of memory.
+const bookTextMax = 64 << 20
 
 func appendSum(dst []byte, sum money.Sum) []byte {
 	dst = binary.BigEndian.AppendUint64(dst, uint64(sum.Hi))
@@ -139,6 +157,13 @@ type Tally struct {
 	Customers uint64
 	Events    uint64            // that ended: applied, duplicate or parked
 	Parked    map[string]uint64 // that are parked now, by reason
+}
+
+// unpark counts one event less that is parked.
+func (t *Tally) unpark(reason charge.ParkReason) {
+	if t.Parked[string(reason)]--; t.Parked[string(reason)] == 0 {
+		delete(t.Parked, string(reason))
+	}
 }
 
 func (t *Tally) append(dst []byte) []byte {

@@ -2,6 +2,7 @@ package stream
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"recharged/rules"
 	"recharged/state/charge"
 	"recharged/stream/journal"
+	"recharged/stream/turn"
 )
 
 // The rulebook's versions are the records of a log of their own, the books log:
@@ -33,6 +35,52 @@ type Edition struct {
 type shelf struct {
 	publishing sync.Mutex
 	newest     atomic.Pointer[Edition]
+}
+
+// library keeps the books that were compiled last, by their text: all partitions
+// adopt a version at about the same time, and one that compiles for a second must
+// not do so once for each of them.
+type library struct {
+	mu    sync.Mutex // guards the rest, and lets one at a time compile
+	books map[[32]byte]*rules.Book
+	order [][32]byte // the oldest first
+}
+
+// libraryBooksMax is how many books are kept: the one in force, the next, and
+// what somebody looks at.
+const libraryBooksMax = 4
+
+// load returns the book that a text is.
+func (l *library) load(source []byte) (*rules.Book, rules.Problems) {
+	digest := sha256.Sum256(source)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if book := l.books[digest]; book != nil {
+		return book, nil
+	}
+	book, problems := rules.Load(rules.File{Name: "rulebook", Data: source})
+	if book == nil {
+		return nil, problems
+	}
+	if l.books == nil {
+		l.books = map[[32]byte]*rules.Book{}
+	}
+	if len(l.order) == libraryBooksMax {
+		delete(l.books, l.order[0])
+		l.order = l.order[1:]
+	}
+	l.books[digest] = book
+	l.order = append(l.order, digest)
+	return book, nil
+}
+
+// compile makes a book of a version that was published.
+func (p *Processor) compile(_ uint64, source []byte) (*rules.Book, error) {
+	book, problems := p.library.load(source)
+	if book == nil {
+		return nil, fmt.Errorf("%w: %w", errBook, problems)
+	}
+	return book, nil
 }
 
 // Errors of Publish that a person can do something about.
@@ -85,7 +133,7 @@ func (p *Processor) refresh(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	newest, err := readEdition(last)
+	newest, err := p.readEdition(last)
 	if err != nil {
 		return err
 	}
@@ -134,19 +182,19 @@ func (p *Processor) Edition(ctx context.Context, version uint64) (*Edition, erro
 	if err != nil {
 		return nil, err
 	}
-	return readEdition(record)
+	return p.readEdition(record)
 }
 
-func readEdition(record journal.Record) (*Edition, error) {
+func (p *Processor) readEdition(record journal.Record) (*Edition, error) {
 	frame, err := journal.DecodeFrame(record.Data)
 	if err != nil {
-		return nil, fmt.Errorf("rulebook log record %d: %w: %w", record.Sequence, errUnreadable, err)
+		return nil, fmt.Errorf("rulebook log record %d: %w: %w", record.Sequence, turn.ErrUnreadable, err)
 	}
 	if frame.Kind != journal.FrameBook || frame.Version != uint64(record.Sequence) {
-		return nil, fmt.Errorf("rulebook log record %d is of kind %d and version %d: %w", record.Sequence, frame.Kind, frame.Version, errUnreadable)
+		return nil, fmt.Errorf("rulebook log record %d is of kind %d and version %d: %w", record.Sequence, frame.Kind, frame.Version, turn.ErrUnreadable)
 	}
 	e := &Edition{Version: frame.Version, Author: frame.Author, At: record.Stamp, Source: frame.Source}
-	e.Book, _ = rules.Load(rules.File{Name: fmt.Sprintf("rulebook-%d", e.Version), Data: e.Source})
+	e.Book, _ = p.library.load(e.Source)
 	return e, nil
 }
 
@@ -155,7 +203,7 @@ func (p *Processor) append(ctx context.Context, book *rules.Book, author string,
 	e := &Edition{Version: before.Version + 1, Author: author, Source: book.Source()}
 	var problems rules.Problems
 	// What every partition will load is the text, as one file: it must be this book.
-	e.Book, problems = rules.Load(rules.File{Name: "rulebook", Data: e.Source})
+	e.Book, problems = p.library.load(e.Source)
 	if e.Book == nil {
 		return nil, fmt.Errorf("the rulebook's files do not load as one: %w", problems)
 	}
@@ -199,6 +247,9 @@ func (p *Processor) Publish(ctx context.Context, book *rules.Book, author string
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishMax)
 	defer cancel()
 	before := p.shelf.newest.Load()
+	if err := journal.CheckBook(book.Source()); err != nil {
+		return nil, err
+	}
 	if ifVersion != 0 && ifVersion != before.Version {
 		return nil, fmt.Errorf("%w: version %d was expected, %d is the newest", ErrOutdated, ifVersion, before.Version)
 	}

@@ -74,6 +74,7 @@ func (p *Processor) startEmitter(ctx context.Context) error {
 		Public:     p.public,
 		Partitions: len(p.owners),
 		Streams:    func(id charge.Partition) string { return p.owners[id].commits.Name() },
+		EventLogs:  func(id charge.Partition) *journal.Log { return p.owners[id].events },
 		Outcomes:   p.opts.Outcomes,
 		Replicas:   p.opts.Replicas,
 		MaxAge:     p.opts.OutputAge,

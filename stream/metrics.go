@@ -30,7 +30,6 @@ type Metrics struct {
 	charged       *prometheus.CounterVec
 	ruleResults   *prometheus.CounterVec
 	ruleCredited  *prometheus.CounterVec
-	ruleBudget    *prometheus.GaugeVec
 	shortfall     *prometheus.CounterVec
 	notifications *prometheus.CounterVec
 	alerts        *prometheus.CounterVec
@@ -86,16 +85,13 @@ func newMetrics(registry prometheus.Registerer) *Metrics {
 		notifications: counter("recharged_notifications_total", "Notifications by channel and result.", "channel", "result"),
 		alerts:        counter("recharged_alerts_total", "Alerts raised, by name and severity.", "name", "severity"),
 		parked:        counter("recharged_parked_total", "Events set aside, by reason.", "reason"),
-		ruleBudget: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "recharged_rule_budget_remaining", Help: "What is left of a rule's budget, in the credited balance's unit.",
-		}, []string{"rule"}),
-		channels: labelBound{max: channelLabelsMax},
-		rules:    labelBound{max: ruleLabelsMax},
+		channels:      labelBound{max: channelLabelsMax},
+		rules:         labelBound{max: ruleLabelsMax},
 	}
 	m.dropped = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "recharged_dropped_messages_total", Help: "NATS messages that came faster than they could be read, or could not be stored, from producers who asked for no reply.",
 	})
-	registry.MustRegister(m.ruleBudget, m.dropped)
+	registry.MustRegister(m.dropped)
 	return m
 }
 
@@ -106,9 +102,7 @@ func (m *Metrics) stage(name string, took time.Duration) {
 // commit counts what one commit did.
 func (m *Metrics) commit(c *journal.Commit) {
 	for i := range c.Outcomes {
-		if c.Outcomes[i].Type != charge.ExpiryType { // It is nobody's event.
-			m.outcome(&c.Outcomes[i])
-		}
+		m.outcome(&c.Outcomes[i])
 	}
 }
 
@@ -132,7 +126,7 @@ func (m *Metrics) expect(book *rules.Book) {
 	m.recharged.WithLabelValues(labelNone)
 	for _, r := range book.Rules() {
 		name := m.rules.of(r.Name)
-		for _, result := range []string{charge.RuleApplied.String(), charge.SkipLimit, charge.SkipGroup, charge.SkipError} {
+		for _, result := range ruleResults(r.Budget != 0, r.Holdout != 0) {
 			m.ruleResults.WithLabelValues(name, result)
 		}
 		for _, balance := range r.Credits {
@@ -156,8 +150,15 @@ func (m *Metrics) notification(channel, result string, n int) {
 // resultRejected is the result of an event that was refused at the door.
 const resultRejected = "rejected"
 
+// ofTime reports whether nobody sent the event of an outcome: time passed.
+func ofTime(o *charge.Outcome) bool {
+	return o.Type == charge.ExpiryType || o.Type == charge.TimerType
+}
+
 func (m *Metrics) outcome(o *charge.Outcome) {
-	m.events.WithLabelValues(o.Type, o.Result.String()).Inc()
+	if !ofTime(o) {
+		m.events.WithLabelValues(o.Type, o.Result.String()).Inc()
+	}
 	if o.Result == charge.Parked {
 		m.parked.WithLabelValues(o.Reason).Inc()
 	}
@@ -193,7 +194,7 @@ func (m *Metrics) outcome(o *charge.Outcome) {
 func (m *Metrics) durable(c *journal.Commit, at time.Time) {
 	for i := range c.Outcomes {
 		o := &c.Outcomes[i]
-		if o.Type == charge.ExpiryType {
+		if ofTime(o) {
 			continue
 		}
 		m.eventSeconds.WithLabelValues(o.Type).Observe(max(0, at.Sub(o.Accepted.Time())).Seconds())
@@ -269,6 +270,12 @@ type gauges struct{ processor *Processor }
 var (
 	descLagRecords = prometheus.NewDesc("recharged_log_lag_records", "Records of the event log that have not taken effect yet.", []string{"partition"}, nil)
 	descLagSeconds = prometheus.NewDesc("recharged_log_lag_seconds", "Age of the last record that took effect, while there are others behind it.", []string{"partition"}, nil)
+	descHeld       = prometheus.NewDesc("recharged_held_events", "Events that wait until it is known whether a rule's budget holds enough.", []string{"partition"}, nil)
+	descBudget     = prometheus.NewDesc("recharged_rule_budget_remaining", "What is left of a rule's budget, in major units of the credited balance's unit.", []string{"rule"}, nil)
+	descSuspended  = prometheus.NewDesc("recharged_rule_suspended", "1 for a rule that failed too often and waits for a rulebook in which it is mended, else 0.", []string{"rule"}, nil)
+	descArmPeople  = prometheus.NewDesc("recharged_rule_arm_customers", "Customers who met a rule with a holdout, by arm: treated or holdout.", []string{"rule", "arm"}, nil)
+	descArmTimes   = prometheus.NewDesc("recharged_rule_arm_recharges_total", "Recharges of those customers since they met the rule.", []string{"rule", "arm"}, nil)
+	descArmAmount  = prometheus.NewDesc("recharged_rule_arm_recharge_amount_total", "What those recharges came to, in major units.", []string{"rule", "arm"}, nil)
 	descSinkLag    = prometheus.NewDesc("recharged_sink_lag_records", "Records of the commit log that a way out has not published yet.", []string{"sink", "partition"}, nil)
 	descParked     = prometheus.NewDesc("recharged_parked_events", "Events that are set aside now, by reason.", []string{"reason"}, nil)
 	descCustomers  = prometheus.NewDesc("recharged_customers", "Customers in the state.", nil, nil)
@@ -282,7 +289,7 @@ var (
 // Describe implements prometheus.Collector.
 func (g gauges) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		descLagRecords, descLagSeconds, descSinkLag, descParked, descCustomers, descStateBytes,
+		descLagRecords, descLagSeconds, descHeld, descBudget, descSuspended, descArmPeople, descArmTimes, descArmAmount, descSinkLag, descParked, descCustomers, descStateBytes,
 		descCache, descImbalance, descRulebook, descBuild,
 	} {
 		ch <- d
@@ -300,8 +307,10 @@ func (g gauges) Collect(ch chan<- prometheus.Metric) {
 		id := strconv.Itoa(int(s.ID))
 		gauge(descLagRecords, float64(s.Lag), id)
 		gauge(descLagSeconds, s.LagTime.Seconds(), id)
+		gauge(descHeld, float64(s.Held), id)
 	}
 	g.collectSinks(gauge)
+	g.collectRules(ch)
 	parked, imbalance, customers := p.totals()
 	for _, reason := range charge.ParkReasons() {
 		parked[string(reason)] += 0
@@ -345,4 +354,49 @@ func (g gauges) collectSinks(gauge func(d *prometheus.Desc, value float64, label
 			gauge(descSinkLag, float64(position.Pending), string(sink), strconv.Itoa(id))
 		}
 	}
+}
+
+// collectRules tells what the partitions have noted of rules.
+func (g gauges) collectRules(ch chan<- prometheus.Metric) {
+	p := g.processor
+	stats, err := p.RuleStats(context.Background())
+	if err != nil {
+		p.logger.Warn("what became of the rules is not known", "reason", err)
+		return
+	}
+	send := func(d *prometheus.Desc, kind prometheus.ValueType, value float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, kind, value, labels...)
+	}
+	book, _ := p.Book()
+	currency := book.Plan().Currency
+	seen := map[string]bool{} // Two rules beyond the bound share a label.
+	for i := range stats {
+		s := &stats[i]
+		name := p.metrics.rules.of(s.Rule)
+		if seen[name] {
+			continue
+		}
+		seen[name] = true
+		send(descSuspended, prometheus.GaugeValue, float64(count(s.Suspended)), name)
+		if b := s.Budget; b != nil {
+			send(descBudget, prometheus.GaugeValue, major(b.unit, b.left), name)
+		}
+		if s.Treated == nil {
+			continue
+		}
+		for arm, a := range map[string]*ArmStat{"treated": s.Treated, "holdout": s.Held} {
+			send(descArmPeople, prometheus.GaugeValue, float64(a.Customers), name, arm)
+			send(descArmTimes, prometheus.CounterValue, float64(a.Recharges), name, arm)
+			send(descArmAmount, prometheus.CounterValue, majorSum(currency, a.sum), name, arm)
+		}
+	}
+}
+
+// majorSum writes a sum in major units, for a metric.
+func majorSum(u money.Unit, s money.Sum) float64 {
+	f := sumValue(s)
+	for range u.Digits {
+		f /= 10
+	}
+	return f
 }

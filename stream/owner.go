@@ -15,6 +15,7 @@ import (
 	"recharged/state/charge"
 	"recharged/state/money"
 	"recharged/stream/journal"
+	"recharged/stream/turn"
 )
 
 // owner runs one partition: it alone reads the partition's event log, appends
@@ -49,14 +50,13 @@ type owner struct {
 	room    func(context.Context) error            // waits until there is room on the disk for a turn
 	watch   func(*journal.Commit, charge.Sequence) // told of each commit after it was folded
 
+	compile func(version uint64, source []byte) (*rules.Book, error)
+
 	position position
 	state    *state.Partition
-	judge    judge
+	machine  *turn.Machine
 	reader   *journal.Reader
-	record   journal.Record // the record being read …
-	frame    *journal.Frame // … decoded; nil between records
-	now      turn
-	budget   int // estimated bytes of a turn's commit
+	record   journal.Record // that the machine was fed last
 	buffer   []byte
 
 	standing standing
@@ -68,8 +68,9 @@ type standing struct {
 	next     atomic.Uint64 // sequence of the first record not yet read to its end
 	events   atomic.Uint64 // events that ended, ever
 	accepted atomic.Uint64 // events that were accepted here, and those that had ended before
-	due      atomic.Int64  // next timer
-	clock    atomic.Int64  // the log's clock
+	due      atomic.Int64  // when time alone brings something about
+	held     atomic.Uint64 // events that wait for a budget
+	heldFrom atomic.Uint64 // sequence of the first record of which one is held; zero: none is
 	rulebook atomic.Uint64
 	parked   atomic.Pointer[map[string]uint64]
 	holding  atomic.Uint64 // customers
@@ -132,13 +133,11 @@ func (o *owner) run(ctx context.Context) {
 
 // Faults that need a person: tried again, they would be there again.
 var (
-	errChain      = errors.New("the commit log's hash chain is broken: restore the log from a backup")
-	errUnreadable = errors.New("this record is none that this version writes: find out who else writes to the log, or run the version that wrote it")
-	errTimers     = errors.New("state and timers disagree: stop the program, move the state folder away, and start it again; the state is built from the commit logs")
-	errBook       = errors.New("the rulebook in force does not load in this version: run the version that published it")
-	errNoBook     = errors.New("the rulebook in force is newer than any that was published: the log of the rulebooks lost its end; restore it from a backup")
-	errOversize   = errors.New("what one event does is larger than a record may be: raise max_payload of the NATS server")
-	errPanic      = errors.New("a defect of this program; report it with what follows. Nothing was committed")
+	errChain    = errors.New("the commit log's hash chain is broken: restore the log from a backup")
+	errBook     = errors.New("the rulebook in force does not load in this version: run the version that published it")
+	errNoBook   = errors.New("the rulebook in force is newer than any that was published: the log of the rulebooks lost its end; restore it from a backup")
+	errOversize = errors.New("what one event does is larger than a record may be: raise max_payload of the NATS server")
+	errPanic    = errors.New("a defect of this program; report it with what follows. Nothing was committed")
 )
 
 // errEarly says that the log's clock is far ahead of this machine's. It passes.
@@ -155,8 +154,8 @@ func halts(err error) bool {
 		return true
 	}
 	for _, fault := range []error{
-		journal.ErrConflict, state.ErrDamaged, errPosition, errChain, errUnreadable,
-		errTimers, errBook, errNoBook, errOversize, errPanic,
+		journal.ErrConflict, state.ErrDamaged, errPosition, errChain, errBook, errNoBook, errOversize, errPanic,
+		turn.ErrUnreadable, turn.ErrTimers, turn.ErrNotes, turn.ErrLetters,
 	} {
 		if errors.Is(err, fault) {
 			return true
@@ -238,12 +237,10 @@ func (o *owner) openPartition(ctx context.Context) error {
 	if o.state, err = o.store.Own(o.id, o.count); err != nil {
 		return err
 	}
-	if err := o.loadBook(); err != nil {
+	if err := o.openMachine(); err != nil {
 		return err
 	}
-	o.frame = nil
 	o.standing.accepted.CompareAndSwap(0, o.state.Tally().Events)
-	o.budget = min(turnBytesMax, o.payload/turnPayloadShare)
 	o.showStanding()
 	o.reader, err = o.events.Read(ctx, o.position.Next.Sequence)
 	return err
@@ -317,7 +314,7 @@ func (o *owner) foldRest(ctx context.Context) error {
 func (o *owner) fold(record journal.Record) error {
 	commit, err := journal.DecodeCommit(record.Data)
 	if err != nil {
-		return fmt.Errorf("commit %d/%d: %w: %w", o.id, record.Sequence, errUnreadable, err)
+		return fmt.Errorf("commit %d/%d: %w: %w", o.id, record.Sequence, turn.ErrUnreadable, err)
 	}
 	if commit.Previous != o.position.Chain {
 		return fmt.Errorf("commit %d/%d: %w", o.id, record.Sequence, errChain)
@@ -344,19 +341,24 @@ func (o *owner) claim(ctx context.Context) error {
 	return o.store.Fold(o.id, o.position.Commit.Sequence, nil, o.position.append(nil))
 }
 
-// loadBook compiles the rulebook in force, if there is one yet.
-func (o *owner) loadBook() error {
-	o.judge = judge{} // It may be ahead of the state: a turn that failed may have changed it.
+// openMachine makes the machine that goes on where the commits end.
+func (o *owner) openMachine() error {
+	at := turn.Place{Next: o.position.Next, Clock: o.position.Clock}
 	version, source, err := o.store.Book(o.id)
-	if err != nil || version == 0 {
+	if err != nil {
 		return err
 	}
-	book, problems := rules.Load(rules.File{Name: fmt.Sprintf("rulebook-%d", version), Data: source})
-	if book == nil {
-		return fmt.Errorf("rulebook %d: %w: %w", version, errBook, problems)
+	if version != 0 {
+		if at.Book, err = o.compile(version, source); err != nil {
+			return fmt.Errorf("rulebook %d: %w", version, err)
+		}
+		at.Version = version
 	}
-	o.judge.book, o.judge.version = book, version
-	return nil
+	o.machine, err = turn.New(turn.Options{
+		Partition: o.id, Partitions: o.count, State: o.state, Compile: o.compile,
+		BytesMax: min(turnBytesMax, o.payload/turnPayloadShare), EventsMax: turnEventsMax,
+	}, at)
+	return err
 }
 
 // publish shows a commit that was made and folded.
@@ -374,18 +376,21 @@ func (o *owner) showStanding() {
 	o.standing.parked.Store(&tally.Parked)
 	imbalance := o.state.Imbalance()
 	o.standing.imbalance.Store(&imbalance)
-	o.standing.due.Store(int64(o.state.NextDue()))
-	o.standing.clock.Store(int64(o.position.Clock))
+	o.standing.due.Store(int64(o.machine.NextDue()))
+	held, oldest := o.machine.Held()
+	o.standing.held.Store(uint64(held))
+	o.standing.heldFrom.Store(uint64(oldest.Sequence))
 	o.standing.rulebook.Store(o.position.Rulebook)
 }
 
-// tick appends a clock tick whenever a timer is due and no event comes to move
-// the log's clock.
+// tick appends a clock tick whenever something is due and no event comes to move
+// the log's clock. It waits until the last tick was read: one is enough.
 func (o *owner) tick(ctx context.Context) {
 	ticker := time.NewTicker(tickEvery)
 	defer ticker.Stop()
 	frame := journal.Frame{Kind: journal.FrameTick}
 	payload := frame.Append(nil)
+	var last charge.Sequence
 	for {
 		select {
 		case <-ctx.Done():
@@ -393,7 +398,7 @@ func (o *owner) tick(ctx context.Context) {
 		case <-ticker.C:
 		}
 		due := o.standing.due.Load()
-		if due == 0 || due > time.Now().UnixNano() || due <= o.standing.clock.Load() {
+		if due == 0 || due > time.Now().UnixNano() || o.standing.next.Load() <= uint64(last) {
 			continue
 		}
 		if h := o.standing.health.Load(); h.State != Running {
@@ -402,7 +407,10 @@ func (o *owner) tick(ctx context.Context) {
 		if o.room(ctx) != nil {
 			return
 		}
-		if _, err := o.events.Append(ctx, payload, ""); err != nil && ctx.Err() == nil {
+		appended, err := o.events.Append(ctx, payload, "")
+		if err == nil {
+			last = appended
+		} else if ctx.Err() == nil {
 			o.logger.Warn("clock tick not written", "partition", o.id, "reason", err)
 		}
 	}

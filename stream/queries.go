@@ -21,8 +21,9 @@ type Status struct {
 }
 
 // PartitionStatus is how one partition is doing. Lag counts records of the event
-// log that have not taken effect, and is zero exactly when everything accepted
-// has. Applied counts events that ended since the first one ever; Accepted adds
+// log that have not been read, and events that were read and are held until it is
+// known whether a budget holds enough; it is zero exactly when everything accepted
+// has taken effect. Applied counts events that ended since the first one ever; Accepted adds
 // those that wait, where they were accepted by another process at least one a
 // record.
 type PartitionStatus struct {
@@ -33,6 +34,7 @@ type PartitionStatus struct {
 	Accepted uint64
 	Applied  uint64
 	Lag      uint64
+	Held     uint64        // of the lag: events that wait for a budget
 	LagTime  time.Duration // for how long the oldest record has been waiting; zero without lag
 	Rulebook uint64        // in force
 }
@@ -62,7 +64,12 @@ func (o *owner) status(ctx context.Context) PartitionStatus {
 	// The end of the log is asked for first: what is appended meanwhile must not
 	// hide a lag.
 	info, err := o.events.Info(ctx)
+	s.Held = o.standing.held.Load()
 	next := max(1, o.standing.next.Load())
+	oldest := next
+	if from := o.standing.heldFrom.Load(); from != 0 {
+		oldest = min(oldest, from)
+	}
 	s.Applied = o.standing.events.Load()
 	switch {
 	case errors.Is(err, journal.ErrNoLog) && health.State != Halted: // It is not made yet.
@@ -71,10 +78,13 @@ func (o *owner) status(ctx context.Context) PartitionStatus {
 		if s.Reason == "" {
 			s.Reason = "how much is waiting is not known: " + err.Error()
 		}
-	case uint64(info.Last)+1 > next:
-		s.Lag = uint64(info.Last) + 1 - next
-		if oldest, err := o.events.Get(ctx, charge.Sequence(next)); err == nil {
-			s.LagTime = max(0, time.Since(oldest.Stamp.Time()))
+	case uint64(info.Last)+1 > oldest:
+		s.Lag = uint64(info.Last) + 1 - next + s.Held
+		if s.Lag == 0 {
+			break
+		}
+		if waiting, err := o.events.Get(ctx, charge.Sequence(oldest)); err == nil {
+			s.LagTime = max(0, time.Since(waiting.Stamp.Time()))
 		}
 	}
 	s.Accepted = max(s.Applied+s.Lag, o.standing.accepted.Load())

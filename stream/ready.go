@@ -160,5 +160,7 @@ func (p *Processor) settled(ctx context.Context, o *owner, goal *charge.Sequence
 			*goal = info.Last + 1
 		}
 	}
-	return *goal != 0 && o.standing.next.Load() >= uint64(*goal), *goal != 0
+	held := o.standing.heldFrom.Load()
+	caughtUp := o.standing.next.Load() >= uint64(*goal) && (held == 0 || held >= uint64(*goal))
+	return *goal != 0 && caughtUp, *goal != 0
 }

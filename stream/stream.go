@@ -105,6 +105,7 @@ type Processor struct {
 	feed    *emit.Feed
 	disk    *diskGuard
 	shelf   shelf
+	library library
 
 	gauges prometheus.Collector // registered while the processor runs
 
@@ -321,6 +322,7 @@ func (p *Processor) startOwners(ctx context.Context) error {
 			metrics: p.metrics,
 			payload: int(p.core.MaxPayload()),
 			newest:  func() uint64 { return p.shelf.newest.Load().Version },
+			compile: p.compile,
 			room:    p.disk.await,
 			watch:   p.show,
 		}
