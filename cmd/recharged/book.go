@@ -13,7 +13,7 @@ import (
 )
 
 // readRulebook reads rulebook files, and the YAML files of folders in the order
-// of their names.
+// of their names, except tests.
 func readRulebook(paths ...string) ([]rules.File, error) {
 	var files []rules.File
 	for _, path := range paths {
@@ -23,7 +23,7 @@ func readRulebook(paths ...string) ([]rules.File, error) {
 		}
 		names := []string{path}
 		if info.IsDir() {
-			if names, err = yamlFiles(path); err != nil {
+			if names, err = yamlFiles(path, false); err != nil {
 				return nil, err
 			}
 		}
@@ -38,19 +38,29 @@ func readRulebook(paths ...string) ([]rules.File, error) {
 	return files, nil
 }
 
-func yamlFiles(folder string) ([]string, error) {
+// isTest reports whether a file of a rulebook's folder holds tests.
+func isTest(path string) bool {
+	return strings.HasSuffix(strings.TrimSuffix(path, filepath.Ext(path)), "_test")
+}
+
+// yamlFiles lists the YAML files of a folder: those that hold tests, or the others.
+func yamlFiles(folder string, tests bool) ([]string, error) {
 	var names []string
 	err := filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
-		if ext := filepath.Ext(path); !entry.IsDir() && (ext == ".yaml" || ext == ".yml") {
+		ext := filepath.Ext(path)
+		if !entry.IsDir() && (ext == ".yaml" || ext == ".yml") && isTest(path) == tests {
 			names = append(names, path)
 		}
 		return nil
 	})
 	if err != nil {
 		return nil, usagef("read the rulebook folder: %v", err)
+	}
+	if len(names) == 0 && tests {
+		return nil, usagef("there are no tests, files whose names end in _test.yaml, in the folder %s", folder)
 	}
 	if len(names) == 0 {
 		return nil, usagef("there are no .yaml files in the folder %s", folder)

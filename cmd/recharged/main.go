@@ -37,10 +37,13 @@ type commands struct {
 	Serve    serveCommand    `cmd:"" help:"Run everything."`
 	Load     loadCommand     `cmd:"" help:"Send events from files."`
 	Check    checkCommand    `cmd:"" help:"Check a rulebook."`
+	Test     testCommand     `cmd:"" help:"Run a rulebook's tests."`
 	Publish  publishCommand  `cmd:"" help:"Make a rulebook the newest version."`
 	Rulebook rulebookCommand `cmd:"" help:"Show the live rulebook, its history and differences."`
+	Rules    rulesCommand    `cmd:"" help:"What each rule has done, and what is left of its budget."`
 	Customer customerCommand `cmd:"" help:"Show what a customer has."`
 	Timeline timelineCommand `cmd:"" help:"Show what happened to a customer and why."`
+	Explain  explainCommand  `cmd:"" help:"Tell why each rule applies to an event, or does not."`
 	Tail     tailCommand     `cmd:"" help:"Follow what happens, live."`
 	Parked   parkedCommand   `cmd:"" help:"List, retry or discard events that were set aside."`
 	Config   configCommand   `cmd:"" help:"Print the effective configuration, commented."`

@@ -92,7 +92,7 @@ func TestExitCodes(t *testing.T) {
 		{"--help", exitOK, "Usage: recharged <command>"},
 		{"", exitUsage, "expected one of"},
 		{"custome", exitUsage, `unknown command "custome", did you mean "customer"`},
-		{"explain 213770123456", exitUsage, `unknown command "explain" (see recharged --help)`},
+		{"exchange 213770123456", exitUsage, `unknown command "exchange" (see recharged --help)`},
 		{"token ne x", exitUsage, `unknown command "ne"`},
 		{"version x", exitUsage, "unexpected argument x"},
 		{"customer", exitUsage, "<msisdn>"},

@@ -127,11 +127,12 @@ type rulebookCommand struct {
 	Show    rulebookShowCommand    `cmd:"" default:"withargs" help:"Print the newest rulebook, or one version."`
 	History rulebookHistoryCommand `cmd:"" help:"Who published which version when, and what changed."`
 	Diff    rulebookDiffCommand    `cmd:"" help:"What is different between two versions."`
+	Schema  rulebookSchemaCommand  `cmd:"" help:"Print the JSON Schema of a rulebook, for editors."`
 }
 
 // Help has the example.
 func (*rulebookCommand) Help() string {
-	return example("recharged rulebook", "recharged rulebook history", "recharged rulebook diff 6 7")
+	return example("recharged rulebook", "recharged rulebook history", "recharged rulebook diff 6 7", "recharged rulebook schema > rulebook.schema.json")
 }
 
 type rulebookShowCommand struct {

@@ -22,7 +22,7 @@ import (
 
 // rulebookBytesMax is the largest body with a rulebook: what rules read, and
 // some room for JSON, which takes more than the YAML that it becomes.
-const rulebookBytesMax = 900 << 10
+const rulebookBytesMax = 6 << 20
 
 // Content types of a rulebook.
 const (
