@@ -8,10 +8,10 @@ LDFLAGS  = -X main.version=$(VERSION)
 BIN      = bin/recharged
 CLIENTS  = bench/clients
 
-.PHONY: help build run demo test race check fuzz bench clean
+.PHONY: help build run demo test race check fuzz bench bench-rules bench-backtest clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
 
 build: ## the program, as bin/recharged
 	@$(GO) build -buildvcs=auto -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/recharged
@@ -43,6 +43,12 @@ fuzz: ## each fuzz target for FUZZTIME (10s)
 
 bench: ## the load table of bench/README.md, measured here and now
 	$(GO) run ./bench/load $(ARGS)
+
+bench-rules: ## the cost of an event by the number of rules, beside asking them one by one
+	$(GO) run ./bench/rules $(ARGS)
+
+bench-backtest: ## how fast a rulebook is tried on history, and what that does to live latency
+	$(GO) run ./bench/backtest $(ARGS)
 
 clean: ## what was built and installed; not ./data
 	rm -rf bin $(CLIENTS)/node_modules
