@@ -9,8 +9,10 @@ package money
 import (
 	"errors"
 	"fmt"
+	"math/big"
 	"math/bits"
 	"strconv"
+	"strings"
 )
 
 // Amount counts minor units. A credit is positive, a debit negative.
@@ -133,6 +135,32 @@ func (u Unit) Append(dst []byte, a Amount) []byte {
 	dst = strconv.AppendUint(dst, scale+minor%scale, 10) // A leading 1 keeps the zeros; the point takes its place.
 	dst[point] = '.'
 	return dst
+}
+
+// FormatSum writes a sum of any size as Format writes an amount.
+func (u Unit) FormatSum(s Sum) string {
+	n := new(big.Int).Lsh(big.NewInt(s.Hi), 64)
+	n.Add(n, new(big.Int).SetUint64(s.Lo))
+	sign := ""
+	if n.Sign() < 0 {
+		sign = "-"
+	}
+	digits := n.Abs(n).String()
+	if u.Digits == 0 {
+		return sign + digits
+	}
+	if missing := u.Digits + 1 - len(digits); missing > 0 {
+		digits = strings.Repeat("0", missing) + digits
+	}
+	whole := len(digits) - u.Digits
+	return sign + digits[:whole] + "." + digits[whole:]
+}
+
+// Sub takes another sum off.
+func (s *Sum) Sub(t Sum) {
+	lo, borrow := bits.Sub64(s.Lo, t.Lo, 0)
+	hi, _ := bits.Sub64(uint64(s.Hi), uint64(t.Hi), borrow)
+	s.Lo, s.Hi = lo, int64(hi)
 }
 
 // Short writes a in its shortest exact form, as customers read it: "350" or
