@@ -1,13 +1,13 @@
 package rules
 
 import (
+	"fmt"
+	"io"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/lexer"
-	"github.com/goccy/go-yaml/token"
+	"go.yaml.in/yaml/v3"
 )
 
 // Limits on a rulebook's text. They keep checking a hostile one cheap.
@@ -66,6 +66,12 @@ func (f *sourceFile) offset(line, column int) int {
 		at += size
 	}
 	return at
+}
+
+// placeAt returns the place of a byte.
+func (f *sourceFile) placeAt(at int) place {
+	begin := strings.LastIndexByte(f.text[:at], '\n') + 1
+	return place{f, 1 + strings.Count(f.text[:at], "\n"), 1 + utf8.RuneCountInString(f.text[begin:at])}
 }
 
 // place is where something stands: line and column count from 1, the column in
@@ -127,12 +133,24 @@ func (n *node) get(key string) *node {
 // lineEnds makes every line end in \n, however the file was written.
 var lineEnds = strings.NewReplacer("\r\n", "\n", "\r", "\n")
 
-// isControl reports characters that no editor shows and no rulebook needs.
-func isControl(r rune) bool { return unicode.IsControl(r) && r != '\t' && r != '\n' }
+// isForeign reports characters that no editor shows and no rulebook needs: some
+// of them end a line in one tool and not in another.
+func isForeign(r rune) bool {
+	switch r {
+	case '\t', '\n':
+		return false
+	case '\u2028', '\u2029', '\ufeff', '\ufffe', '\uffff':
+		return true
+	}
+	return unicode.IsControl(r)
+}
 
 // parseFile reads one file into a tree; nil after a fault.
 func parseFile(r *report, f File) *node {
-	text := lineEnds.Replace(strings.TrimPrefix(string(f.Data), "\ufeff"))
+	text := strings.TrimPrefix(string(f.Data), "\ufeff")
+	if strings.Contains(text, "\r") {
+		text = lineEnds.Replace(text)
+	}
 	top := place{&sourceFile{name: f.Name}, 1, 1}
 	switch {
 	case len(f.Data) > documentBytesMax:
@@ -144,38 +162,30 @@ func parseFile(r *report, f File) *node {
 	}
 	file := newSourceFile(f.Name, text)
 	top.file = file
-	if at := strings.IndexFunc(text, isControl); at >= 0 {
-		line := text[strings.LastIndexByte(text[:at], '\n')+1 : at]
-		r.errorf(place{file, 1 + strings.Count(text[:at], "\n"), 1 + utf8.RuneCountInString(line)}, "delete it", "a control character")
+	if at := strings.IndexFunc(text, isForeign); at >= 0 {
+		foreign, _ := utf8.DecodeRuneInString(text[at:])
+		r.errorf(file.placeAt(at), "delete it", "a character that cannot be seen, %U", foreign)
 		return nil
 	}
-	tokens := lexer.Tokenize(text)
-	if !gate(r, file, tokens) {
-		return nil
-	}
-	tree, err := parseTokens(tokens)
+	bodies, err := parseYAML(text)
 	if err != nil {
-		reportSyntax(r, file, tokens, err)
+		explain(r, file, err)
 		return nil
 	}
-	var bodies []ast.Node
-	for _, d := range tree.Docs {
-		if d.Body != nil {
-			bodies = append(bodies, d.Body)
-		}
-	}
+	c := converter{report: r, file: file}
 	switch len(bodies) {
 	case 0:
 		r.errorf(top, "start with version: 1", "the rulebook is empty")
 		return nil
 	case 1:
 	default:
-		c := converter{report: r, file: file}
-		r.errorf(c.convert(bodies[1]).place, "put each in a file of its own", "a rulebook file holds one document, this is a second one")
+		r.errorf(c.place(bodies[1]), "put each in a file of its own", "a rulebook file holds one document, this is a second one")
 		return nil
 	}
-	c := converter{report: r, file: file}
-	root := c.convert(bodies[0])
+	root := c.document(bodies[0])
+	if c.refused {
+		return nil
+	}
 	if root.shape != mapping {
 		r.errorf(root.place, "start with version: 1", "a rulebook is a mapping of sections")
 		return nil
@@ -183,166 +193,230 @@ func parseFile(r *report, f File) *node {
 	return root
 }
 
-func placeOf(file *sourceFile, t *token.Token) place {
-	return place{file, min(t.Position.Line, len(file.lines)), max(1, t.Position.Column)}
-}
-
-// gate refuses, before anything recursive looks at the text, what a rulebook
-// does not need and what would make reading it expensive: anchors and aliases,
-// tags, deep nesting, mappings of enormous length.
-func gate(r *report, file *sourceFile, tokens token.Tokens) bool {
-	var g nesting
-	for _, t := range tokens {
-		refused := ""
-		switch t.Type {
-		case token.InvalidType:
-			(&syntaxFault{file: file, at: placeOf(file, t), message: t.Error}).report(r)
-			return false
-		case token.AnchorType, token.AliasType, token.MergeKeyType:
-			refused = "anchors and aliases are not allowed in a rulebook"
-		case token.TagType, token.DirectiveType:
-			refused = "YAML tags and directives are not allowed in a rulebook"
-		case token.MappingKeyType:
-			refused = "complex keys are not allowed in a rulebook"
+// parseYAML returns the first documents of a text that are not empty, two at
+// most. The library bounds by itself how deep it goes. It panics where it is at
+// odds with itself; what strangers write must not end the program.
+func parseYAML(text string) (bodies []*yaml.Node, err error) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			bodies, err = nil, fmt.Errorf("parse YAML: %v", fault)
 		}
-		if refused != "" {
-			r.errorf(placeOf(file, t), "put all of a text that has & * ! ? or % in quotes: '…'", "%s", refused)
-			return false
+	}()
+	decoder := yaml.NewDecoder(strings.NewReader(text))
+	for len(bodies) < 2 {
+		var document yaml.Node
+		if err := decoder.Decode(&document); err == io.EOF {
+			break
+		} else if err != nil {
+			return nil, err
 		}
-		if g.see(t); g.depth() > depthMax {
-			r.errorf(placeOf(file, t), "", "nested more than %d deep", depthMax)
-			return false
-		}
-		if most := g.keysMax(); g.keys() > most {
-			r.errorf(placeOf(file, t), "", "more than %d keys in one mapping", most)
-			return false
+		if body := document.Content[0]; !isNull(body) || body.Value != "" {
+			bodies = append(bodies, body)
 		}
 	}
-	return true
+	return bodies, nil
 }
 
-// nesting follows the tokens of a document: a stack of open collections, the
-// columns of those in block style below those in brackets, with their keys.
-type nesting struct {
-	levels []level
-	flow   int
+// isNull reports whether nothing was written there, or null.
+func isNull(n *yaml.Node) bool {
+	return n.Kind == yaml.ScalarNode && n.Tag == "!!null" && n.Style == 0
 }
 
-type level struct{ column, keys int }
+// converter turns the YAML library's tree into ours. It refuses what a rulebook
+// does not need and what would make it expensive: anchors and aliases, tags,
+// deep nesting, mappings of enormous length. It gives up at the first.
+type converter struct {
+	report  *report
+	file    *sourceFile
+	refused bool
+	spare   []node // nodes to use
 
-func (g *nesting) depth() int { return len(g.levels) }
+	// A byte of the file and its place: nodes come in the order of the file.
+	at           int
+	line, column int
+}
 
-func (g *nesting) keys() int {
-	if len(g.levels) == 0 {
+func (c *converter) place(n *yaml.Node) place {
+	return place{c.file, min(n.Line, len(c.file.lines)), n.Column}
+}
+
+func (c *converter) refuse(at place, hint, format string, args ...any) {
+	if !c.refused {
+		c.report.errorf(at, hint, format, args...)
+	}
+	c.refused = true
+}
+
+// document converts a document's root. Directives stand above it.
+func (c *converter) document(root *yaml.Node) *node {
+	for line := 1; line < root.Line; line++ {
+		if strings.HasPrefix(c.file.line(line), "%") {
+			c.refuse(place{c.file, line, 1}, quoteMarks, "%s", noTags)
+		}
+	}
+	return c.convert(root, 1)
+}
+
+// What is refused of YAML, and how to write what was not meant as that.
+const (
+	noAnchors  = "anchors and aliases are not allowed in a rulebook"
+	noTags     = "YAML tags and directives are not allowed in a rulebook"
+	noDeeper   = "nested more than %d deep"
+	noComplex  = "complex keys are not allowed in a rulebook"
+	quoteMarks = "put all of a text that has & * ! ? or % in quotes: '…'"
+)
+
+// byteAt returns the byte at which a node stands: of what is quoted or in
+// brackets the quote or bracket, of what has an anchor or a tag its mark.
+func (c *converter) byteAt(n *yaml.Node) byte {
+	if c.line == 0 || n.Line < c.line || n.Line == c.line && n.Column < c.column {
+		c.at, c.line, c.column = c.file.offset(n.Line, 1), n.Line, 1
+	}
+	for c.at < len(c.file.text) && (c.line < n.Line || c.line == n.Line && c.column < n.Column) {
+		if c.file.text[c.at] == '\n' {
+			c.line, c.column = c.line+1, 0
+		}
+		if c.at++; c.at == len(c.file.text) || utf8.RuneStart(c.file.text[c.at]) {
+			c.column++
+		}
+	}
+	if c.at == len(c.file.text) {
 		return 0
 	}
-	return g.levels[len(g.levels)-1].keys
+	return c.file.text[c.at]
 }
 
-// keysMax is how many keys the innermost mapping may have: a section has more
-// than what stands in it.
-func (g *nesting) keysMax() int {
-	if g.depth() == 2 {
-		return sectionKeysMax
+// convert converts a node so deep in the document.
+func (c *converter) convert(n *yaml.Node, depth int) *node {
+	if len(c.spare) == 0 {
+		c.spare = make([]node, 512)
 	}
-	return mappingKeysMax
-}
-
-func (g *nesting) see(t *token.Token) {
-	switch t.Type {
-	case token.MappingStartType, token.SequenceStartType:
-		g.flow++
-		g.levels = append(g.levels, level{})
-	case token.MappingEndType, token.SequenceEndType:
-		if g.flow > 0 {
-			g.flow--
-			g.levels = g.levels[:len(g.levels)-1]
-		}
-	case token.SequenceEntryType:
-		g.enter(t.Position.Column)
-	case token.MappingValueType:
-		if t.Prev != nil {
-			g.enter(t.Prev.Position.Column)
-		}
-		if len(g.levels) > 0 {
-			g.levels[len(g.levels)-1].keys++
-		}
+	out := &c.spare[0]
+	c.spare = c.spare[1:]
+	out.place = c.place(n)
+	switch c.byteAt(n) {
+	case '&', '*':
+		c.refuse(out.place, quoteMarks, "%s", noAnchors)
+	case '!':
+		c.refuse(out.place, quoteMarks, "%s", noTags)
 	}
-}
-
-// enter opens or returns to the block collection at that column.
-func (g *nesting) enter(column int) {
-	if g.flow > 0 {
-		return
-	}
-	for len(g.levels) > 0 && g.levels[len(g.levels)-1].column > column {
-		g.levels = g.levels[:len(g.levels)-1]
-	}
-	if len(g.levels) == 0 || g.levels[len(g.levels)-1].column < column {
-		g.levels = append(g.levels, level{column: column})
-	}
-}
-
-// converter turns the YAML library's tree into ours. The depth was bounded by gate.
-type converter struct {
-	report *report
-	file   *sourceFile
-}
-
-func (c *converter) convert(n ast.Node) *node {
-	out := &node{place: placeOf(c.file, n.GetToken())}
-	switch n := n.(type) {
-	case *ast.MappingNode:
-		out.shape, out.flow = mapping, n.IsFlowStyle
-		c.entries(out, n.Values)
-	case *ast.MappingValueNode:
-		out.shape = mapping
-		c.entries(out, []*ast.MappingValueNode{n})
-	case *ast.SequenceNode:
-		out.shape, out.flow = list, n.IsFlowStyle
-		for _, item := range n.Values {
-			out.items = append(out.items, c.convert(item))
-		}
-	case *ast.LiteralNode:
-		out.shape, out.style, out.text = scalar, block, n.Value.Value
-	case *ast.StringNode:
-		out.shape, out.text = scalar, n.Value
-		switch n.Token.Type {
-		case token.SingleQuoteType:
-			out.style = single
-		case token.DoubleQuoteType:
-			out.style = double
-		}
-	case *ast.NullNode:
-	case ast.ScalarNode:
-		out.shape, out.text = scalar, n.GetToken().Value
-	default:
-		c.report.errorf(out.place, "", "%s is not allowed in a rulebook", n.Type())
+	switch n.Kind {
+	case yaml.MappingNode:
+		out.shape, out.flow = mapping, n.Style&yaml.FlowStyle != 0
+		c.entries(out, n, depth)
+	case yaml.SequenceNode:
+		out.shape, out.flow = list, n.Style&yaml.FlowStyle != 0
+		c.items(out, n, depth)
+	case yaml.ScalarNode:
+		c.scalar(out, n)
 	}
 	return out
 }
 
+func (c *converter) scalar(out *node, n *yaml.Node) {
+	if isNull(n) {
+		return
+	}
+	out.shape, out.text = scalar, n.Value
+	switch {
+	case n.Style&yaml.SingleQuotedStyle != 0:
+		out.style = single
+	case n.Style&yaml.DoubleQuotedStyle != 0:
+		out.style = double
+	case n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0:
+		out.style = block
+	}
+}
+
+// tooDeep refuses a collection that is nested too deep.
+func (c *converter) tooDeep(out *node, depth int) bool {
+	if depth > depthMax {
+		c.refuse(out.place, "", noDeeper, depthMax)
+	}
+	return depth > depthMax
+}
+
+func (c *converter) items(out *node, n *yaml.Node, depth int) {
+	if c.tooDeep(out, depth) {
+		return
+	}
+	out.items = make([]*node, 0, len(n.Content))
+	for _, item := range n.Content {
+		if c.refused {
+			return
+		}
+		out.items = append(out.items, c.convert(item, depth+1))
+	}
+}
+
 // entries converts the keys and values of a mapping and refuses a key that
-// stands twice. A mapping's place is its first key's, or its bracket's.
-func (c *converter) entries(out *node, values []*ast.MappingValueNode) {
-	first := make(map[string]place, len(values))
-	for _, v := range values {
-		key := v.Key.GetToken()
-		e := entry{place: placeOf(c.file, key), key: key.Value}
-		if at, twice := first[e.key]; twice {
-			c.report.errorf(e.place, "", "key %q stands twice, first at %d:%d", e.key, at.line, at.column)
+// stands twice. A mapping's place is its first key's, or its bracket's. A
+// section may have more keys than what stands in it.
+func (c *converter) entries(out *node, n *yaml.Node, depth int) {
+	if c.tooDeep(out, depth) {
+		return
+	}
+	most := mappingKeysMax
+	if depth == 2 {
+		most = sectionKeysMax
+	}
+	if len(n.Content)/2 > most {
+		c.refuse(c.place(n.Content[2*most]), "", "more than %d keys in one mapping", most)
+		return
+	}
+	out.entries = make([]entry, 0, len(n.Content)/2)
+	var index map[string]int // of the entries, where they are many
+	if cap(out.entries) > 16 {
+		index = make(map[string]int, cap(out.entries))
+	}
+	for i := 0; i < len(n.Content) && !c.refused; i += 2 {
+		e := c.key(n, n.Content[i])
+		if first := out.earlier(index, e.key); first != nil {
+			c.report.errorf(e.place, "", "key %q stands twice, first at %d:%d", e.key, first.line, first.column)
 			continue
 		}
-		first[e.key] = e.place
-		e.value = c.convert(v.Value)
+		if index != nil {
+			index[e.key] = len(out.entries)
+		}
+		e.value = c.convert(n.Content[i+1], depth+1)
 		if e.value.shape == nothing {
 			e.value.place = e.place
 		}
 		out.entries = append(out.entries, e)
 	}
-	if !out.flow && len(out.entries) > 0 {
-		out.place = out.entries[0].place
+}
+
+// earlier returns the entry that has a key already, or nil. The index may be nil.
+func (n *node) earlier(index map[string]int, key string) *entry {
+	if index != nil {
+		if i, ok := index[key]; ok {
+			return &n.entries[i]
+		}
+		return nil
 	}
+	for i := range n.entries {
+		if n.entries[i].key == key {
+			return &n.entries[i]
+		}
+	}
+	return nil
+}
+
+// key converts a key, which is a text. One behind a question mark stands to the
+// right of where its block mapping begins.
+func (c *converter) key(of, n *yaml.Node) entry {
+	at := c.place(n)
+	switch first := c.byteAt(n); {
+	case first == '&' || first == '*' || n.Tag == "!!merge":
+		c.refuse(at, quoteMarks, "%s", noAnchors)
+	case first == '!':
+		c.refuse(at, quoteMarks, "%s", noTags)
+	case n.Kind != yaml.ScalarNode, of.Style&yaml.FlowStyle == 0 && n.Column != of.Column:
+		c.refuse(at, quoteMarks, "%s", noComplex)
+	case n.Value == "" && n.Style == 0:
+		c.refuse(at, "write a key before the colon", "a key is missing")
+	}
+	return entry{place: at, key: n.Value}
 }
 
 // locate returns the place of a byte of a scalar's text. It walks source and

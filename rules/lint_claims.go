@@ -222,9 +222,9 @@ type conflict struct {
 // contradiction takes the claims into the region, and returns why they leave
 // nothing; nil if they leave something, or nobody knows.
 func (g *region) contradiction(claims []claim) *conflict {
-	var before []claim
-	for _, c := range claims {
-		for _, part := range g.expand(c) {
+	for i, c := range claims {
+		parts := g.expand(c)
+		for j, part := range parts {
 			if part.canonical != "" {
 				g.asked[part.canonical] = true
 			}
@@ -232,11 +232,10 @@ func (g *region) contradiction(claims []claim) *conflict {
 				continue
 			}
 			if !g.add(part.atom) {
-				found := g.conflict(before, part)
+				found := g.conflict(g.before(claims[:i], parts[:j]), part)
 				found.conjunct = c.conjunct
 				return found
 			}
-			before = append(before, part)
 		}
 		if i, _ := g.asksSegment(c, when.True); i >= 0 && g.segment(i).dead {
 			return &conflict{c.conjunct, "nobody can be in the segment " + g.drafts[i].key, "change the segment"}
@@ -248,6 +247,16 @@ func (g *region) contradiction(claims []claim) *conflict {
 		}
 	}
 	return nil
+}
+
+// before returns what the region was told, of claims and of the parts of one more.
+func (g *region) before(claims, parts []claim) []claim {
+	var told []claim
+	for _, c := range claims {
+		told = append(told, g.expand(c)...)
+	}
+	told = append(told, parts...)
+	return slices.DeleteFunc(told, func(c claim) bool { return !c.simple })
 }
 
 // expand returns a claim and, if it asks for a segment, what that asks for.

@@ -25,6 +25,7 @@ type loader struct {
 	schemas      map[string]*charge.Schema
 	drafts       []draft // of segments, by name
 	allTemplates []*template
+	foreign      map[string]bool      // templates that rules name and the book does not have
 	templates    map[string]*template // by name
 	usedCounters map[string]bool
 	interned     map[variable]int
@@ -34,6 +35,7 @@ type loader struct {
 // load compiles the sections in an order in which each finds what it names.
 func (l *loader) load() {
 	l.usedCounters, l.interned, l.places = map[string]bool{}, map[variable]int{}, map[string]place{}
+	l.foreign = map[string]bool{}
 	l.schemas = map[string]*charge.Schema{}
 	for _, s := range charge.BuiltinSchemas() {
 		l.schemas[s.Type] = s
@@ -51,6 +53,7 @@ func (l *loader) load() {
 	l.segments()
 	l.readTemplates()
 	l.rules()
+	l.checkUnused()
 	l.catalog()
 	if !l.failed { // What a faulty rule meant to use is not unused.
 		l.lint()
@@ -88,13 +91,13 @@ func (l *loader) wantMapping(n *node, what, hint string) bool {
 
 // isMapping reports whether n is a mapping, and complains of keys it may not have.
 func (l *loader) isMapping(n *node, what string, f *form) bool {
-	keys, a := f.names, article(what)
-	hint := "its keys are " + strings.Join(keys, ", ")
-	if n.shape == nothing {
-		hint += "; they are indented deeper"
-	}
-	if !l.wantMapping(n, a, hint) {
-		return false
+	keys := f.names
+	if n.shape != mapping {
+		hint := "its keys are " + strings.Join(keys, ", ")
+		if n.shape == nothing {
+			hint += "; they are indented deeper"
+		}
+		return l.wantMapping(n, article(what), hint)
 	}
 	for _, e := range n.entries {
 		if slices.Contains(keys, e.key) {
@@ -104,7 +107,10 @@ func (l *loader) isMapping(n *node, what string, f *form) bool {
 		if allDigits(e.key) && e.value.shape == nothing {
 			hint = "the decimal sign is a point, a comma begins the next key" // {percent: 12,5}
 		}
-		l.errorf(e.place, cmp.Or(hint, a+" has "+strings.Join(keys, ", ")), "unknown key %q", e.key)
+		if strings.Contains(e.key, ":") && e.value.shape == nothing {
+			hint = "put a space after the colon" // {percent:12}
+		}
+		l.errorf(e.place, cmp.Or(hint, article(what)+" has "+strings.Join(keys, ", ")), "unknown key %q", e.key)
 	}
 	return true
 }

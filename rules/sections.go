@@ -3,6 +3,7 @@ package rules
 import (
 	"cmp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	_ "time/tzdata" // A book's hours must not depend on what the machine has installed.
@@ -96,7 +97,7 @@ func (l *loader) dedup(n *node) {
 			return
 		}
 		if *value = l.span(at); *value != 0 && *value < least {
-			l.errorf(at.place, "the horizon goes upwards only", "%s is less than %s", at.text, spanText(least))
+			l.errorf(at.place, "the horizon goes upwards only", "%s is less than %s", at.text, lengthText(least))
 		}
 	}
 	horizon("money", plan.Dedup.Money, &plan.Dedup.Money)
@@ -106,9 +107,22 @@ func (l *loader) dedup(n *node) {
 	}
 }
 
-// spanText writes a duration as the language does.
-func spanText(d time.Duration) string {
-	return strings.TrimSuffix(strings.TrimSuffix(d.String(), "0s"), "0m")
+// lengthText writes a duration as the rulebook does: "30d", "1h30m".
+func lengthText(d time.Duration) string {
+	text := ""
+	if d == 24*time.Hour {
+		return "24h" // Not to be taken for a day of the calendar.
+	}
+	for _, unit := range []struct {
+		length time.Duration
+		name   string
+	}{{24 * time.Hour, "d"}, {time.Hour, "h"}, {time.Minute, "m"}, {time.Second, "s"}} {
+		if n := d / unit.length; n > 0 {
+			text += strconv.FormatInt(int64(n), 10) + unit.name
+			d %= unit.length
+		}
+	}
+	return text
 }
 
 // services reads the services that the book declares beside the built-in ones.
@@ -273,7 +287,7 @@ func (l *loader) counters() {
 		}
 		c := ledger.CounterPlan{Name: e.key, Window: l.span(e.value.get("window"))}
 		if c.Window != 0 && c.Window < windowMin {
-			l.errorf(e.value.get("window").place, "", "a window has at least %s", spanText(windowMin))
+			l.errorf(e.value.get("window").place, "", "a window has at least %s", lengthText(windowMin))
 		}
 		schema := l.eventType(e.value.get("on"), "on", "write a counter for each event type")
 		if schema == nil {

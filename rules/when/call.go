@@ -1,6 +1,7 @@
 package when
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"regexp"
@@ -271,18 +272,17 @@ func zone(name string) (*time.Location, error) {
 
 // predicate checks a call that the vocabulary answers: customer.in("youth").
 func (c *checker) predicate(n *node, at int, name string, call ast.CallExpr) *node {
-	meant := c.didYouMean(name, functionNames(method))
 	parts, lo, _, isName := c.path(call.Target())
 	if isName && len(call.Args()) == 1 && call.Args()[0].Kind() == ast.IdentKind && (name == "in" || name == "tagged") {
 		word := call.Args()[0].AsIdent()
 		return c.broken(n, at, name+" takes a text in quotes", fmt.Sprintf("write %s.%s(%q)", strings.Join(parts, "."), name, word))
 	}
 	if !isName || parts[0] == c.element || len(call.Args()) != 1 || call.Args()[0].Kind() != ast.LiteralKind {
-		return c.notPredicate(n, at, name, meant)
+		return c.notPredicate(n, at, name)
 	}
 	argument, ok := call.Args()[0].AsLiteral().Value().(string)
 	if !ok {
-		return c.notPredicate(n, at, name, meant)
+		return c.notPredicate(n, at, name)
 	}
 	n.lo = lo
 	v, err := c.vocabulary.Predicate(parts, name, argument)
@@ -290,17 +290,17 @@ func (c *checker) predicate(n *node, at int, name string, call ast.CallExpr) *no
 		if refusal := (*Refusal)(nil); errors.As(err, &refusal) {
 			return c.broken(n, at, refusal.Message, refusal.Hint)
 		}
-		return c.broken(n, at, err.Error(), meant)
+		return c.broken(n, at, err.Error(), c.meantMethod(name))
 	}
 	return n.variable(v)
 }
 
-func (c *checker) notPredicate(n *node, at int, name, hint string) *node {
-	if hint == "" {
-		hint = `a question such as customer.in("name") takes one text in quotes`
-	}
+func (c *checker) notPredicate(n *node, at int, name string) *node {
+	hint := cmp.Or(c.meantMethod(name), `a question such as customer.in("name") takes one text in quotes`)
 	return c.broken(n, at, name+" is not a function on text, lists or times", hint)
 }
+
+func (c *checker) meantMethod(name string) string { return c.didYouMean(name, functionNames(method)) }
 
 // quantifier checks list.exists(x, condition) and list.all(x, condition).
 func (c *checker) quantifier(n *node, at int, name string, call ast.CallExpr) *node {

@@ -38,7 +38,7 @@ type script struct {
 var symbolPairs = [...]string{"&&", "||", "==", "!=", "<=", ">="}
 
 func scan(source string) script {
-	s := script{source: source}
+	s := script{source: source, tokens: make([]token, 0, len(source)/4+4)}
 	var open []int
 	character := 0
 	for at := 0; at < len(source); {
