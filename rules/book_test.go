@@ -282,6 +282,12 @@ func TestHostileDocuments(t *testing.T) {
 		"size":     strings.Repeat("#", documentBytesMax+1),
 		"invalid":  "version: \xff\n",
 		"laughs":   "a: &a [x]\nb: [*a, *a]\n",
+		"deep":     "a:\n" + strings.Repeat("- "+strings.Repeat("[", 9000)+strings.Repeat("]", 9000)+"\n", 20),
+		"colons":   "a: {" + strings.Repeat("a: ", 1_000_000) + "{",
+		"items":    "a: [" + strings.Repeat("b,", 100_000) + "]",
+		"remarks":  strings.Repeat("#\n\n", 500_000),
+		"quotes":   "a: {" + strings.Repeat(`"":"",`, 50_000),
+		"files":    strings.Repeat("--- # x\n", 200_000),
 	} {
 		start := time.Now()
 		if _, problems := Load(File{name, []byte(text)}); !problems.Failed() {

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"cmp"
 	"slices"
 
 	"recharged/rules/index"
@@ -323,7 +324,7 @@ func (b *Book) Render(s *Subject, d *Decision) (notifications []charge.Notificat
 				})
 				continue
 			}
-			t := say.in(b.languageOf(s.After), b.language)
+			t := say.in(cmp.Or(b.languageOf(s.After), b.language), b.language)
 			notifications = append(notifications, charge.Notification{
 				MSISDN: s.Event.MSISDN, EventID: s.Event.ID, Source: s.Event.Source, Rule: a.rule.Name,
 				Channel: say.channel, Template: say.template, Language: t.language, Time: s.Clock,
@@ -339,7 +340,7 @@ func (b *Book) Render(s *Subject, d *Decision) (notifications []charge.Notificat
 func (b *Book) languageOf(c *charge.Customer) string { return c.Attribute("language").Text }
 
 // in returns the text in the first of the languages that there is, else the
-// first text.
+// first text; of a template that the book does not have an empty one.
 func (s *say) in(languages ...string) *text {
 	for _, language := range languages {
 		for i := range s.texts {
@@ -347,6 +348,9 @@ func (s *say) in(languages ...string) *text {
 				return &s.texts[i]
 			}
 		}
+	}
+	if len(s.texts) == 0 {
+		return &text{language: languages[0]}
 	}
 	return &s.texts[0]
 }

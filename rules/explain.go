@@ -213,7 +213,10 @@ func (x *explainer) limited(r *rule, e *Explanation) {
 		if m.allows(s.After, index) {
 			continue
 		}
-		used := m.used(s.After, index)
+		used := int64(0)
+		if counter := s.After.Counter(m.counter); counter != nil {
+			used = m.used(counter, index)
+		}
 		e.Failed = fmt.Sprintf("%d per %s", m.count, m.words())
 		e.Saw = append(e.Saw, Sight{Name: "used", Value: strconv.FormatInt(used, 10)})
 		if used < m.count {
@@ -223,23 +226,6 @@ func (x *explainer) limited(r *rule, e *Explanation) {
 		e.Detail = fmt.Sprintf("limit: %s, used %d", e.Failed, used)
 		return
 	}
-}
-
-// used returns how many uses there are in the period of that bucket; of a
-// rolling window, in the busiest that it would be part of.
-func (m *limit) used(c *charge.Customer, index int64) int64 {
-	counter := c.Counter(m.counter)
-	if counter == nil || m.period != rollingWindow {
-		if counter == nil {
-			return 0
-		}
-		return counter.Sum(index, index)
-	}
-	most := int64(0)
-	for last := index; last <= index+m.width(); last++ {
-		most = max(most, counter.Sum(last-m.width(), last))
-	}
-	return most
 }
 
 // words writes the period as the rulebook does.
@@ -537,24 +523,6 @@ func (s *schedule) daysText() string {
 		}
 	}
 	return strings.Join(texts, ", ")
-}
-
-// lengthText writes a duration as the rulebook does: "30d", "1h30m".
-func lengthText(d time.Duration) string {
-	text := ""
-	if d == 24*time.Hour {
-		return "24h" // Not to be taken for a day of the calendar.
-	}
-	for _, unit := range []struct {
-		length time.Duration
-		name   string
-	}{{24 * time.Hour, "d"}, {time.Hour, "h"}, {time.Minute, "m"}, {time.Second, "s"}} {
-		if n := d / unit.length; n > 0 {
-			text += strconv.FormatInt(int64(n), 10) + unit.name
-			d %= unit.length
-		}
-	}
-	return text
 }
 
 // clockText writes a minute of the day.

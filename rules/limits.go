@@ -35,11 +35,12 @@ const (
 var periods = [...]string{"hour", "day", "week", "month", "campaign"}
 
 const (
-	// rollingSteps is how many buckets a rolling window has at least, if whole
-	// seconds allow. It lets go of a use up to one step late, never early.
+	// rollingSteps is up to how many uses a rolling window remembers the instant of
+	// each. One that allows more has so many steps and rounds a use up to the end of
+	// its step: it lets go up to two steps late, never early.
 	rollingSteps = 240
 
-	// limitBucketsMax bounds how many periods, or steps of a rolling window, are
+	// limitBucketsMax bounds how many periods, or instants of a rolling window, are
 	// remembered of one limit; it exceeds what one rolling window can have. A late
 	// event from before the oldest of so many is passed over, because nobody can
 	// tell any more whether it fits.
@@ -57,21 +58,24 @@ type Use struct {
 	limit *limit
 }
 
-// step returns the length of a rolling window's buckets; a calendar period has none.
-func (m *limit) step() int64 {
-	if m.period != rollingWindow {
-		return 0
+// step is to what a rolling window rounds its instants.
+func (m *limit) step() time.Duration {
+	if m.count <= rollingSteps {
+		return 1
 	}
-	return max(1, int64(m.rolling/rollingSteps/time.Second))
+	return m.rolling / rollingSteps
 }
 
-// width is how many buckets before its own a rolling window reaches into.
-func (m *limit) width() int64 {
-	step := m.step()
-	return (int64(m.rolling/time.Second) + step - 1) / step
+// reach is how far from a use of a rolling window another one still counts.
+func (m *limit) reach() time.Duration {
+	if step := m.step(); step > 1 {
+		return m.rolling + step
+	}
+	return m.rolling - 1 // A window contains one of its two ends.
 }
 
-// index returns the bucket of an instant: the period's ordinal in local time.
+// index returns the bucket of an instant: the period's ordinal in local time; of
+// a rolling window the instant itself, rounded.
 func (m *limit) index(at charge.Instant, location *time.Location, weekStart time.Weekday) int64 {
 	local := at.Time().In(location)
 	_, offset := local.Zone()
@@ -86,7 +90,8 @@ func (m *limit) index(at charge.Instant, location *time.Location, weekStart time
 	case monthly:
 		return int64(local.Year())*12 + int64(local.Month()) - 1
 	case rollingWindow:
-		return floorDiv(local.Unix(), m.step())
+		step := int64(m.step())
+		return (floorDiv(int64(at), step)+1)*step - 1
 	}
 	return 0
 }
@@ -99,20 +104,27 @@ func (m *limit) allows(c *charge.Customer, index int64) bool {
 	if counter == nil || len(counter.Buckets) == 0 {
 		return true
 	}
-	first, newest := counter.Buckets[0].Index, counter.Buckets[len(counter.Buckets)-1].Index
-	switch {
-	case len(counter.Buckets) >= limitBucketsMax && index < first:
+	if len(counter.Buckets) >= limitBucketsMax && index < counter.Buckets[0].Index {
 		return false
-	case m.period != rollingWindow:
-		return counter.Sum(index, index) < m.count
 	}
-	width := m.width()
-	for last := index; last <= max(index, min(newest, index+width)); last++ {
-		if counter.Sum(last-width, last) >= m.count {
-			return false
+	return m.used(counter, index) < m.count
+}
+
+// used returns how many uses there are in the period of that bucket; of a
+// rolling window, in the busiest that the bucket is part of. Each ends with
+// it or with a use after it.
+func (m *limit) used(counter *charge.Counter, index int64) int64 {
+	if m.period != rollingWindow {
+		return counter.Sum(index, index)
+	}
+	reach := int64(m.reach())
+	most := counter.Sum(index-reach, index)
+	for i := len(counter.Buckets) - 1; i >= 0 && counter.Buckets[i].Index > index; i-- {
+		if last := counter.Buckets[i].Index; last <= index+reach {
+			most = max(most, counter.Sum(last-reach, last))
 		}
 	}
-	return true
+	return most
 }
 
 // forgets returns the first bucket that an event can still need at that clock.
@@ -126,7 +138,7 @@ func (m *limit) forgets(b *Book, clock charge.Instant) int64 {
 // remember adds a use to the customer's memory and drops the buckets before
 // oldest, and the oldest ones of too many.
 func (u *Use) remember(c *charge.Customer, oldest int64) {
-	counter := c.OpenCounter(u.Counter, u.limit.step())
+	counter := c.OpenCounter(u.Counter, 0)
 	i, found := slices.BinarySearchFunc(counter.Buckets, u.Index, func(b charge.Bucket, index int64) int {
 		return cmp.Compare(b.Index, index)
 	})
@@ -198,7 +210,7 @@ func (l *loader) period(n *node, m *limit) bool {
 		return true
 	}
 	length, err := parseSpan(text)
-	if err != nil || length < time.Minute {
+	if err != nil || length < time.Second {
 		l.errorf(n.place, "write "+strings.Join(periods[:], ", ")+" or a duration such as 24h", "%q is not a period", text)
 		return false
 	}

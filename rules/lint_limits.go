@@ -149,7 +149,7 @@ func (m *limit) shortest() time.Duration {
 func (m *limit) longest() time.Duration {
 	const day = 24 * time.Hour
 	if m.period == rollingWindow {
-		return time.Duration((m.width()+1)*m.step()) * time.Second
+		return m.reach() + m.step()
 	}
 	return [...]time.Duration{
 		hourly: 2 * time.Hour, daily: day + time.Hour, weekly: 7*day + time.Hour, monthly: 31*day + time.Hour, wholeCampaign: 0,

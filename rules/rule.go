@@ -271,17 +271,43 @@ func (l *loader) notify(n *node, r *rule, v vocabulary) {
 	s.delay = l.delay(n)
 	name, ok := l.text(n.get("template"))
 	t := l.templates[name]
-	if ok && t == nil {
-		l.errorf(n.get("template").place, l.nearest(name, l.templateNames), "there is no template %q", name)
-	}
-	if t == nil {
+	if !ok || t == nil && !l.undeclared(n.get("template"), name) {
 		return
 	}
-	t.used, s.template = true, t.name
-	for _, e := range t.texts {
-		s.texts = append(s.texts, text{e.key, l.compileText(e.value, r, v)})
+	s.template = name
+	if t != nil {
+		t.used = true
+		for _, e := range t.texts {
+			s.texts = append(s.texts, text{e.key, l.compileText(e.value, r, v)})
+		}
 	}
 	r.says = append(r.says, s)
+}
+
+// undeclaredMax is how many templates a book may leave to whoever delivers its
+// notifications. Each is compared with all that are declared.
+const undeclaredMax = 100
+
+// undeclared reports whether a template that the book does not have can be one of
+// whoever delivers notifications: they get its name, and no text.
+func (l *loader) undeclared(n *node, name string) bool {
+	if !l.checkName(n.place, "template", name, pathNameMarks) {
+		return false
+	}
+	if !l.foreign[name] {
+		if len(l.foreign) == undeclaredMax {
+			l.errorf(n.place, "declare it under templates", "there is no template %q, nor %d others", name, undeclaredMax)
+			return false
+		}
+		if hint := nearestHint(name, l.templateNames()); hint != "" {
+			l.errorf(n.place, hint, "there is no template %q", name)
+			return false
+		}
+		l.foreign[name] = true
+	}
+	l.warnf(n.place, "declare it under templates, unless whoever delivers the notification has its text",
+		"there is no template %q: the notification has its name and no text", name)
+	return true
 }
 
 var labelName = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]*$`)

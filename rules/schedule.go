@@ -74,19 +74,23 @@ func (l *loader) schedule(n *node) *schedule {
 	return s
 }
 
-// instant reads a date, which begins at midnight, or an RFC 3339 time.
+// localLayouts are how a date and a time of day are written without an offset:
+// they are in the rulebook's timezone, and a date alone is its midnight.
+var localLayouts = []string{time.DateOnly, "2006-01-02 15:04", "2006-01-02T15:04", time.DateTime, "2006-01-02T15:04:05"}
+
+// instant reads a local date and time or an RFC 3339 time.
 func (l *loader) instant(n *node) charge.Instant {
 	text, ok := l.text(n)
 	if !ok {
 		return 0
 	}
 	t, err := time.Parse(time.RFC3339, text)
-	if err != nil {
-		t, err = time.ParseInLocation(time.DateOnly, text, l.book.plan.Location)
+	for i := 0; err != nil && i < len(localLayouts); i++ {
+		t, err = time.ParseInLocation(localLayouts[i], text, l.book.plan.Location)
 	}
 	at, inRange := charge.InstantOf(t)
 	if err != nil || !inRange {
-		l.errorf(n.place, "write 2026-11-01 or 2026-11-01T18:00:00+01:00", "%q is not a date", text)
+		l.errorf(n.place, "write 2026-11-01, or 2026-11-01 18:00", "%q is not a date", text)
 		return 0
 	}
 	return at

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"cmp"
 	"errors"
 	"slices"
 	"strconv"
@@ -141,6 +142,39 @@ func (l *loader) slot(name string, r *rule, v vocabulary) (p piece, problem, hin
 		return p, err.Error(), nearestHint(name, append(v.Names(), "credited", "expires"))
 	}
 	return piece{slot: slotVariable, ref: found.Ref}, "", ""
+}
+
+// checkUnused looks for names that mean nothing to any rule that could send a
+// template which none sends.
+func (l *loader) checkUnused() {
+	for _, t := range l.allTemplates {
+		if t.used {
+			continue
+		}
+		for _, e := range t.texts {
+			braces(e.value.text, func(string) {}, func(name string, offset int) {
+				if problem, hint := l.meaningless(strings.TrimSpace(name)); problem != "" {
+					l.errorAt(e.value, offset, hint, "%s", problem)
+				}
+			})
+		}
+	}
+}
+
+// meaningless says what is wrong with a name that no rule could put into a text.
+func (l *loader) meaningless(name string) (problem, hint string) {
+	anyRule := rule{RuleInfo: RuleInfo{Name: "any"}}
+	for i := range l.book.plan.Balances {
+		anyRule.credits = append(anyRule.credits, credit{balance: &l.book.plan.Balances[i], validity: 1})
+	}
+	for _, typeName := range append([]string{charge.Recharge, charge.Usage}, l.typeNames()...) {
+		_, wrong, help := l.slot(name, &anyRule, vocabulary{l, l.schemas[typeName]})
+		if wrong == "" {
+			return "", ""
+		}
+		problem, hint = cmp.Or(problem, wrong), cmp.Or(hint, help)
+	}
+	return problem, hint
 }
 
 // appendTo writes the piece. The given credits are those of its rule.

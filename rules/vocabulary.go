@@ -182,6 +182,9 @@ func (v vocabulary) ofEvent(path []string, unknown error) (variable, error) {
 			return fieldVariable(f, path, currency, unknown)
 		}
 	}
+	if len(path) == 2 && path[0] == "attributes" {
+		return variable{}, &when.Refusal{Message: unknown.Error(), Hint: "write customer.attributes." + path[1]}
+	}
 	if len(path) > 1 {
 		return variable{}, unknown
 	}
@@ -209,7 +212,39 @@ func (v vocabulary) ofEvent(path []string, unknown error) (variable, error) {
 		}
 		return variable{source: from, unit: currency, Variable: when.Variable{Type: when.Number, Zero: true}}, nil
 	}
-	return variable{}, unknown
+	return variable{}, v.meant(path[0], unknown)
+}
+
+// meant adds to a name that the event does not have where there is one: on the
+// customer, or on events of other types. A name that is nearly one of the
+// event's is left to whoever looks for typing errors.
+func (v vocabulary) meant(name string, unknown error) error {
+	_, ofBalance := v.balanceIndex(name)
+	_, ofCounter := v.counterIndex(name)
+	if ofBalance || ofCounter || slices.Contains(builtinNumbers, name) {
+		return &when.Refusal{Message: unknown.Error(), Hint: "write customer." + name}
+	}
+	if _, ok := v.segmentIndex(name); ok {
+		return &when.Refusal{Message: unknown.Error(), Hint: fmt.Sprintf("write customer.in(%q)", name)}
+	}
+	if v.full() || charge.Nearest(name, v.Names()) != "" {
+		return unknown
+	}
+	var owners []string
+	for _, typeName := range v.typeNames() {
+		if slices.ContainsFunc(v.schemas[typeName].Fields, func(f charge.FieldSpec) bool { return f.Name == name }) {
+			owners = append(owners, typeName)
+		}
+	}
+	switch {
+	case owners == nil:
+		return unknown
+	case v.ofTimer():
+		return &when.Refusal{Message: unknown.Error(), Hint: "a rule with after sees the customer, not an event"}
+	}
+	own := slices.DeleteFunc(v.Names(), func(n string) bool { return strings.Contains(n, ".") })
+	return &when.Refusal{Message: unknown.Error(), Hint: fmt.Sprintf("it is a field of %s; %s has %s",
+		strings.Join(owners, ", "), v.schema.Type, strings.Join(own, ", "))}
 }
 
 // fieldVariable resolves a field of the event's data.
@@ -247,6 +282,8 @@ func (v vocabulary) ofCustomer(path []string, unknown error) (variable, error) {
 	switch {
 	case len(path) == 3 && path[1] == "attributes":
 		return variable{source: fromAttribute, name: path[2], Variable: when.Variable{Type: when.Any}}, nil
+	case len(path) == 3 && charge.Nearest(path[1], builtinPrefixes[:1]) != "":
+		return variable{}, &when.Refusal{Message: unknown.Error(), Hint: fmt.Sprintf("did you mean %s.attributes.%s?", path[0], path[2])}
 	case len(path) != 2:
 		return variable{}, unknown
 	}

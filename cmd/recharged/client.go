@@ -74,7 +74,9 @@ type problem struct {
 func (p *problem) Error() string {
 	text := firstOf(p.Detail, p.Title)
 	for _, e := range p.Errors {
-		text += "\n  " + e.Message
+		if !strings.HasSuffix(text, e.Message) { // The detail of one fault may be all of it.
+			text += "\n  " + e.Message
+		}
 	}
 	return text
 }

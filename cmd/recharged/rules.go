@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -32,7 +33,7 @@ func (c *rulesCommand) Run(s *session) error {
 	if s.json {
 		return printJSON(s.stdout, stats)
 	}
-	lines := []string{"rule\tapplied\tpassed over\tcredited\tbudget left\trecharged per customer since"}
+	lines := []string{"rule\tapplied\tpassed over\tcredited\tbudget left\trecharged since, by customer"}
 	for i := range stats.Rules {
 		r := &stats.Rules[i]
 		lines = append(lines, strings.Join([]string{
@@ -80,7 +81,12 @@ func arms(h *api.Holdout) string {
 	if h == nil {
 		return ""
 	}
-	return fmt.Sprintf("treated %s / %d, held out %s / %d", h.Treated.Amount, h.Treated.Customers, h.Holdout.Amount, h.Holdout.Customers)
+	text := fmt.Sprintf("treated %s of %d, held out %s of %d",
+		cmp.Or(h.Treated.Average, "-"), h.Treated.Customers, cmp.Or(h.Holdout.Average, "-"), h.Holdout.Customers)
+	if h.Uplift != "" {
+		text += ": uplift " + h.Uplift
+	}
+	return text
 }
 
 type rulebookSchemaCommand struct{}

@@ -58,7 +58,7 @@ func (b *Balance) Total(at Instant) money.Amount {
 // each step. Windows and limits read it.
 type Counter struct {
 	Name    string
-	Step    int64    // length of a bucket in seconds; 0 when buckets are calendar periods
+	Step    int64    // length of a bucket in seconds; 0 when buckets are calendar periods or instants
 	Buckets []Bucket // sorted by index, values not zero
 }
 

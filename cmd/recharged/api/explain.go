@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -138,7 +139,7 @@ func (a *API) explainPast(ctx context.Context, q *Question) (*explanationOutput,
 
 // refusedField is the error of a question with a fault in one place.
 func refusedField(field string, reason charge.RejectReason, detail string) error {
-	return huma.NewError(http.StatusUnprocessableEntity, string(reason)+": "+detail,
+	return huma.NewError(http.StatusUnprocessableEntity, fmt.Sprintf("%s in %s: %s", reason, field, detail),
 		&huma.ErrorDetail{Location: "body." + field, Message: detail, Value: string(reason)})
 }
 

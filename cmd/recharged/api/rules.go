@@ -2,7 +2,9 @@ package api
 
 import (
 	"context"
+	"math/big"
 	"net/http"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -52,15 +54,17 @@ type Budget struct {
 
 // Holdout compares the customers who may get what a rule gives with those who are held back.
 type Holdout struct {
-	Treated Arm `json:"treated"`
-	Holdout Arm `json:"holdout"`
+	Treated Arm    `json:"treated"`
+	Holdout Arm    `json:"holdout"`
+	Uplift  string `json:"uplift,omitempty" doc:"By how much a treated customer recharged for more than one held back, in the currency; negative if for less. Absent while an arm has no customer."`
 }
 
 // Arm is one side of a holdout.
 type Arm struct {
 	Customers uint64 `json:"customers" doc:"Who met the rule."`
 	Recharges uint64 `json:"recharges" doc:"How often they have recharged since."`
-	Amount    string `json:"amount" doc:"What those recharges came to, in the currency. Amount by customers is what the arms are compared by."`
+	Amount    string `json:"amount" doc:"What those recharges came to, in the currency."`
+	Average   string `json:"average,omitempty" doc:"The same by customer, rounded: what the arms are compared by. Absent without a customer."`
 }
 
 type ruleStatsOutput struct {
@@ -91,11 +95,37 @@ func describeStat(s *stream.RuleStat) RuleStat {
 		shown.Budget = &Budget{Unit: b.Unit, Total: b.Total, Spent: b.Spent, Remaining: b.Remaining}
 	}
 	if s.Treated != nil {
-		shown.Holdout = &Holdout{Treated: describeArm(s.Treated), Holdout: describeArm(s.Held)}
+		shown.Holdout = describeHoldout(s.Treated, s.Held)
 	}
 	return shown
 }
 
+func describeHoldout(treated, held *stream.ArmStat) *Holdout {
+	h := &Holdout{Treated: describeArm(treated), Holdout: describeArm(held)}
+	ofTreated, ofHeld := average(treated), average(held)
+	_, fraction, _ := strings.Cut(treated.Amount, ".")
+	digits := len(fraction) // of the currency
+	if ofTreated != nil {
+		h.Treated.Average = ofTreated.FloatString(digits)
+	}
+	if ofHeld != nil {
+		h.Holdout.Average = ofHeld.FloatString(digits)
+	}
+	if ofTreated != nil && ofHeld != nil {
+		h.Uplift = new(big.Rat).Sub(ofTreated, ofHeld).FloatString(digits)
+	}
+	return h
+}
+
 func describeArm(s *stream.ArmStat) Arm {
 	return Arm{Customers: s.Customers, Recharges: s.Recharges, Amount: s.Amount}
+}
+
+// average divides what an arm recharged for by its customers; nil if it has none.
+func average(s *stream.ArmStat) *big.Rat {
+	sum, ok := new(big.Rat).SetString(s.Amount)
+	if !ok || s.Customers == 0 {
+		return nil
+	}
+	return sum.Quo(sum, new(big.Rat).SetUint64(s.Customers))
 }
