@@ -55,7 +55,9 @@ func TestDiskFull(t *testing.T) {
 		r.await(acknowledged+1, sent.done)
 	}
 	r.finish(t, sent)
-	r.summarize(t, r.verify(t), "times without room", 4, starts)
+	f := r.verify(t)
+	r.stop(ctx, t)
+	r.summarize(t, f, r.audit(ctx, t), "times without room", 4, starts)
 }
 
 // mount puts a small file system on dir, so that filling it hurts nobody else.

@@ -40,6 +40,7 @@ const (
 	readyWithin   = 30 * time.Second // a start, the logs' recovery included
 	stopWithin    = 5 * time.Second
 	eventsPerKill = 600
+	partitions    = "8" // so many that letters between them are on their way at many of the kills
 )
 
 // TestKill kills the processor again and again while clients send, and then
@@ -53,7 +54,7 @@ func TestKill(t *testing.T) {
 			t.Fatalf("RECHARGED_KILLS is %q: say how often, at least once", text)
 		}
 	}
-	r := newRun(t, t.TempDir(), kills*eventsPerKill, time.Duration(kills)*time.Second)
+	r := newRun(t, t.TempDir(), kills*eventsPerKill, time.Duration(kills)*time.Second, "--partitions", partitions)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute+time.Duration(kills)*15*time.Second)
 	defer cancel()
 	r.start(ctx, t)
@@ -61,14 +62,19 @@ func TestKill(t *testing.T) {
 	starts := r.killAndRestart(ctx, t, kills, sent)
 	r.finish(t, sent)
 	f := r.verify(t)
-	r.summarize(t, f, "kills", kills, starts)
-	if r.cut.Load() == 0 {
-		t.Error("no kill interrupted a request: the test proves nothing")
-	}
 	r.stop(ctx, t)
 	r.start(ctx, t)
 	if again := r.verify(t); again != f {
 		t.Errorf("after a stop and a start %+v, before %+v", again, f)
+	}
+	r.stop(ctx, t)
+	a := r.audit(ctx, t)
+	r.summarize(t, f, a, "kills", kills, starts)
+	if r.cut.Load() == 0 {
+		t.Error("no kill interrupted a request: the test proves nothing")
+	}
+	if a.interrupted == 0 {
+		t.Error("no kill came while a letter was on its way: the test proves nothing about letters")
 	}
 }
 
@@ -101,13 +107,21 @@ func (r *run) stop(ctx context.Context, t *testing.T) {
 type sending struct {
 	done chan struct{}
 	err  error // valid once done is closed
+
+	watched chan struct{} // closed when nobody looks at the budgets any more
+	looks   int           // how often somebody did; valid once watched is closed
+	overrun error         // what was wrong then
 }
 
 func (r *run) begin(ctx context.Context) *sending {
-	s := &sending{done: make(chan struct{})}
+	s := &sending{done: make(chan struct{}), watched: make(chan struct{})}
 	go func() {
 		defer close(s.done)
 		s.err = r.sendAll(ctx)
+	}()
+	go func() {
+		defer close(s.watched)
+		s.looks, s.overrun = r.watchBudgets(s.done)
 	}()
 	return s
 }
@@ -122,6 +136,12 @@ func (r *run) finish(t *testing.T, sent *sending) {
 	}
 	if sent.err != nil {
 		t.Fatalf("%v\n%s", sent.err, r.server.Tail())
+	}
+	if <-sent.watched; sent.overrun != nil {
+		t.Errorf("during the run: %v", sent.overrun)
+	}
+	if sent.looks == 0 {
+		t.Error("nobody saw the budgets during the run")
 	}
 }
 
@@ -166,10 +186,16 @@ func (r *run) killAndRestart(ctx context.Context, t *testing.T, kills int, sent 
 
 func (r *run) kill(t *testing.T) {
 	t.Helper()
+	d := death{from: time.Now()}
 	if err := r.server.Kill(); err != nil {
 		t.Fatal(err)
 	}
+	d.until = time.Now()
+	r.deaths = append(r.deaths, d)
 }
+
+// death is when the server was killed: it lived before, and did not after.
+type death struct{ from, until time.Time }
 
 // TestStop stops the processor under load as an operator does: it must end in
 // time and with exit code 0, and everything it acknowledged must be there.
@@ -187,11 +213,13 @@ func TestStop(t *testing.T) {
 		starts = append(starts, r.start(ctx, t))
 	}
 	r.finish(t, sent)
-	r.summarize(t, r.verify(t), "stops", stops, starts)
+	f := r.verify(t)
+	r.stop(ctx, t)
+	r.summarize(t, f, r.audit(ctx, t), "stops", stops, starts)
 }
 
 // summarize prints what happened.
-func (r *run) summarize(t *testing.T, f found, what string, times int, starts []time.Duration) {
+func (r *run) summarize(t *testing.T, f found, a audit, what string, times int, starts []time.Duration) {
 	t.Helper()
 	slices.Sort(starts)
 	attempts, answered := 0, 0
@@ -217,6 +245,14 @@ func (r *run) summarize(t *testing.T, f found, what string, times int, starts []
 	row("outcomes in timelines", f.outcomes)
 	row("notifications", f.notifications)
 	row("alerts", f.alerts)
+	row("silences", f.silences)
+	row("budgets spent", len(workload.Budgets(len(r.events))))
+	row("customers treated, held out", fmt.Sprintf("%d, %d", f.treated, f.heldOut))
+	row("letters", a.letters)
+	row("letters delivered twice", a.repeated)
+	row("letters on their way at a kill", fmt.Sprintf("%d at %d kills", a.cut, a.interrupted))
+	row("events that waited for a budget", a.waited)
+	row("events that waited too long", a.expired)
 	row("start to ready, least/median/most", fmt.Sprintf("%d/%d/%d ms",
 		starts[0].Milliseconds(), starts[len(starts)/2].Milliseconds(), starts[len(starts)-1].Milliseconds()))
 	t.Logf("\n%s", table.String())

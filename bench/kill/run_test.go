@@ -31,6 +31,8 @@ type run struct {
 
 	cut, refused, busy atomic.Int64 // attempts without an answer, by kind
 
+	deaths []death // of the server, in order
+
 	mu       sync.Mutex // guards what follows
 	attempts map[string]int
 	answered map[string]int
@@ -63,6 +65,9 @@ func newRun(t *testing.T, dir string, events int, length time.Duration, args ...
 	}
 	var err error
 	if r.server, err = workload.NewServer(binary, dir, args...); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.server.UseBudgets(events); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

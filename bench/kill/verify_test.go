@@ -94,7 +94,10 @@ func (r *run) caughtUp() error {
 }
 
 // found is what verify has counted.
-type found struct{ outcomes, duplicates, notifications, alerts, parked int }
+type found struct {
+	outcomes, duplicates, notifications, alerts, parked int
+	silences, treated, heldOut                          int
+}
 
 // verify compares the server with the oracle, everything with everything.
 func (r *run) verify(t *testing.T) found {
@@ -105,21 +108,34 @@ func (r *run) verify(t *testing.T) found {
 	}
 	time.Sleep(time.Until(r.options.Settled())) // What expires during a run has expired by then.
 	faults := &faults{t: t}
-	seen := map[string]*traces{}
+	seen, tally := map[string]*traces{}, tally{}
 	for customer := range r.options.Customers {
 		msisdn := workload.MSISDN(customer)
-		if err := r.verifyCustomer(msisdn); err != nil {
-			faults.add("customer %s: %v", msisdn, err)
-		}
-		n, err := r.readTimeline(msisdn, seen)
+		outcomes, err := r.silentTimeline(msisdn)
 		if err != nil {
 			faults.add("timeline of %s: %v", msisdn, err)
 		}
-		f.outcomes += n
+		f.outcomes += len(outcomes)
+		sums := file(outcomes, seen, tally)
+		if err := r.verifySums(msisdn, outcomes, sums); err != nil {
+			faults.add("timeline of %s: %v", msisdn, err)
+		}
+		if err := r.verifyCustomer(msisdn, sums); err != nil {
+			faults.add("customer %s: %v", msisdn, err)
+		}
+		silences, err := verifySilences(outcomes)
+		if err != nil {
+			faults.add("timeline of %s: %v", msisdn, err)
+		}
+		f.silences += silences
 	}
 	f.duplicates = r.verifyStories(seen, faults)
 	f.parked = r.verifyParked(seen, faults)
 	f.notifications, f.alerts = r.verifyOutputs(t, faults)
+	r.verifyBudgets(tally, faults)
+	arms := r.verifyHoldout(seen, faults)
+	f.treated, f.heldOut = int(arms.Treated.Customers), int(arms.Holdout.Customers)
+	r.verifyStats(tally, arms, faults)
 	r.verifyMetrics(faults)
 	r.verifyPrivacy(faults)
 	faults.report()
@@ -145,6 +161,13 @@ func (f *faults) report() {
 	}
 }
 
+// The balances of which the oracle knows what everyone has, and those of which it
+// does not.
+var (
+	certain = []string{"main", "bonus", "data", "minutes", "points"}
+	chances = []string{"gifts", "refunds", "rebates", "trials", "lures"}
+)
+
 // part is a share of a balance as the API shows it.
 type part struct {
 	Amount  json.RawMessage
@@ -152,7 +175,8 @@ type part struct {
 }
 
 // verifyCustomer compares balances, parts, counters, attributes, tags and recharges.
-func (r *run) verifyCustomer(msisdn string) error {
+// Of the balances that chance decides, the postings have the sums.
+func (r *run) verifyCustomer(msisdn string, sums map[string]int64) error {
 	want := r.oracle.Customers[msisdn]
 	if want == nil {
 		want = &workload.Customer{}
@@ -171,7 +195,7 @@ func (r *run) verifyCustomer(msisdn string) error {
 		return err
 	}
 	now := time.Now()
-	for _, balance := range []string{"main", "bonus", "data", "minutes", "points"} {
+	for _, balance := range certain {
 		var total int64
 		parts := map[string]int64{}
 		for _, p := range want.Live(balance, now) {
@@ -184,6 +208,11 @@ func (r *run) verifyCustomer(msisdn string) error {
 		}
 		if amount := minor(got.Balances[balance].Amount, balance); amount != total || !maps.Equal(have, parts) {
 			return fmt.Errorf("%s is %d in parts %v, want %d in parts %v", balance, amount, have, total, parts)
+		}
+	}
+	for _, balance := range chances {
+		if amount := minor(got.Balances[balance].Amount, balance); amount != sums[balance] {
+			return fmt.Errorf("%s is %d, want %d, which the postings add up to", balance, amount, sums[balance])
 		}
 	}
 	counters := map[string]int64{
@@ -229,7 +258,8 @@ func minor(raw json.RawMessage, balance string) int64 {
 		return 0
 	}
 	digits := 0
-	if balance == "main" || balance == "bonus" {
+	switch balance {
+	case "main", "bonus", "gifts", "rebates", "refunds":
 		digits = 2
 	}
 	whole, fraction, _ := strings.Cut(text, ".")
@@ -255,6 +285,23 @@ func canonical(attributes map[string]any) string {
 	return string(text)
 }
 
+// verdicts are those on the rules, as a story has them.
+func (o *outcome) verdicts() (all []string) {
+	for _, rule := range o.Rules {
+		all = append(all, strings.TrimSpace(rule.Name+" "+rule.Result+" "+rule.Reason))
+	}
+	return all
+}
+
+// sums are the postings, as a story has them.
+func (o *outcome) sums() map[string]int64 {
+	sums := map[string]int64{}
+	for _, p := range o.Postings {
+		sums[p.Balance+" "+p.Cause] += minor(p.Amount, p.Balance)
+	}
+	return sums
+}
+
 // traces is what the timelines say about one event.
 type traces struct {
 	ends       []string // applied or parked with its reason, conflicts aside
@@ -265,6 +312,7 @@ type traces struct {
 
 type outcome struct {
 	Event, Source, Type, MSISDN, Result, Reason string
+	Time                                        time.Time
 	Postings                                    []struct {
 		Balance, Cause string
 		Amount, After  json.RawMessage
@@ -273,53 +321,68 @@ type outcome struct {
 	Shortfall json.RawMessage
 }
 
-// readTimeline reads all outcomes of a customer into seen, and compares what
-// the postings add up to with what the customer holds.
-func (r *run) readTimeline(msisdn string, seen map[string]*traces) (int, error) {
-	sums, expired := map[string]int64{}, map[string]int64{}
-	n, before := 0, ""
-	for {
+// timeline reads all outcomes of a customer, the newest first.
+func (r *run) timeline(msisdn string) (all []outcome, err error) {
+	for before := ""; ; {
 		var page struct {
 			Outcomes []outcome
 			Next     string
 		}
 		err := r.get("/v1/customers/"+msisdn+"/timeline?limit=500&before="+before, &page)
 		if err != nil && !errors.Is(err, errNotFound) {
-			return n, err
+			return all, err
 		}
-		for _, o := range page.Outcomes {
-			n++
-			if o.MSISDN != msisdn {
-				return n, fmt.Errorf("holds an outcome of %s", o.MSISDN)
-			}
-			for _, p := range o.Postings {
-				sums[p.Balance] += minor(p.Amount, p.Balance)
-				if o.Type == "expiry" {
-					expired[p.Balance] -= minor(p.Amount, p.Balance)
-				}
-			}
-			if o.Type != "expiry" {
-				note(seen, o)
-			}
-		}
+		all = append(all, page.Outcomes...)
 		if before = page.Next; before == "" {
-			break
+			return all, nil
+		}
+	}
+}
+
+// file files the outcomes of a customer with the others of their events and
+// rules, and returns what the postings add up to.
+func file(outcomes []outcome, seen map[string]*traces, tally tally) (sums map[string]int64) {
+	sums = map[string]int64{}
+	for _, o := range outcomes {
+		for _, p := range o.Postings {
+			sums[p.Balance] += minor(p.Amount, p.Balance)
+		}
+		if o.Type != "expiry" && o.Type != "timer" {
+			note(seen, o)
+		}
+		tally.add(o)
+	}
+	return sums
+}
+
+// verifySums compares what the postings of a customer add up to with what the
+// customer is to hold.
+func (r *run) verifySums(msisdn string, outcomes []outcome, sums map[string]int64) error {
+	expired := map[string]int64{}
+	for _, o := range outcomes {
+		if o.MSISDN != msisdn {
+			return fmt.Errorf("holds an outcome of %s", o.MSISDN)
+		}
+		for _, p := range o.Postings {
+			if o.Type == "expiry" {
+				expired[p.Balance] -= minor(p.Amount, p.Balance)
+			}
 		}
 	}
 	want := r.oracle.Customers[msisdn]
 	if want == nil {
 		want = &workload.Customer{}
 	}
-	for _, balance := range []string{"main", "bonus", "data", "minutes", "points"} {
+	for _, balance := range certain {
 		var live int64
 		for _, p := range want.Live(balance, time.Now()) {
 			live += p.Amount
 		}
 		if gone := want.Total(balance) - live; sums[balance] != live || expired[balance] != gone {
-			return n, fmt.Errorf("the postings of %s add up to %d of which %d expired, want %d and %d", balance, sums[balance], expired[balance], live, gone)
+			return fmt.Errorf("the postings of %s add up to %d of which %d expired, want %d and %d", balance, sums[balance], expired[balance], live, gone)
 		}
 	}
-	return n, nil
+	return nil
 }
 
 // note files an outcome with the others of its event.
@@ -376,19 +439,12 @@ func (r *run) verifyStories(seen map[string]*traces, faults *faults) int {
 
 // compare compares the outcome of an event with its story.
 func compare(want *workload.Story, got *outcome) error {
-	postings := map[string]int64{}
-	for _, p := range got.Postings {
-		postings[p.Balance+" "+p.Cause] += minor(p.Amount, p.Balance)
+	rules, postings := want.Settled(got.verdicts())
+	if have := got.verdicts(); !slices.Equal(have, rules) {
+		return fmt.Errorf("rules %q, want %q", have, rules)
 	}
-	if !maps.Equal(postings, want.Postings) {
-		return fmt.Errorf("postings %v, want %v", postings, want.Postings)
-	}
-	var rules []string
-	for _, rule := range got.Rules {
-		rules = append(rules, strings.TrimSpace(rule.Name+" "+rule.Result+" "+rule.Reason))
-	}
-	if !slices.Equal(rules, want.Rules) {
-		return fmt.Errorf("rules %q, want %q", rules, want.Rules)
+	if have := got.sums(); !maps.Equal(have, postings) {
+		return fmt.Errorf("postings %v, want %v", have, postings)
 	}
 	if shortfall := minor(got.Shortfall, "main"); shortfall != want.Shortfall {
 		return fmt.Errorf("a shortfall of %d, want %d", shortfall, want.Shortfall)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -34,8 +35,19 @@ type Customer struct {
 	Recharged  int64 // ever; all of it lies within thirty days
 	Spent      int64
 
+	// Tried is how often and for how much the customer has recharged since a
+	// recharge first matched the rule trial; nil: none has.
+	Tried *Tried
+
 	rechargeTimes []time.Time
 	uses          map[string]int // of limited rules, by rule and period
+}
+
+// Tried is what a rule with a holdout counts of a customer who met it.
+type Tried struct {
+	Recharges, Amount int64
+
+	since time.Time
 }
 
 // Part is a share of a balance with its expiry; the zero time means never.
@@ -50,9 +62,36 @@ type Story struct {
 	Result    string           // applied or parked
 	Reason    string           // of parked
 	Postings  map[string]int64 // by balance and cause, "main usage"
-	Rules     []string         // "double-300 applied", "step-up skipped limit"
+	Rules     []string         // "double-300 applied", "step-up skipped limit", or the name of a chance
+	Chances   []Chance
 	Shortfall int64
 	Conflicts int // how many events of this id had other content
+}
+
+// Chance is a rule that matched and of which the oracle cannot know whether it
+// applies: who gets the last of a budget, and who is held out. It applies and
+// gives exactly this, or it is skipped for this reason and gives nothing.
+type Chance struct {
+	Rule, Balance string
+	Amount        int64
+	Otherwise     string
+}
+
+// Settled returns the rules and the postings of a story whose chances have come
+// out as in these verdicts.
+func (s *Story) Settled(verdicts []string) (rules []string, postings map[string]int64) {
+	rules, postings = slices.Clone(s.Rules), maps.Clone(s.Postings)
+	for _, c := range s.Chances {
+		verdict := c.Rule + " skipped " + c.Otherwise
+		if applied := c.Rule + " applied"; slices.Contains(verdicts, applied) {
+			verdict = applied
+			if c.Amount != 0 {
+				postings[c.Balance+" "+c.Rule] += c.Amount
+			}
+		}
+		rules[slices.Index(rules, c.Rule)] = verdict
+	}
+	return rules, postings
 }
 
 // Note is a notification that a customer must get.
@@ -170,7 +209,8 @@ func short(centimes int64) string {
 
 // digits returns how many digits after the point a balance's unit has.
 func digits(balance string) int {
-	if balance == "main" || balance == "bonus" {
+	switch balance {
+	case "main", "bonus", "gifts", "rebates", "refunds":
 		return 2
 	}
 	return 0

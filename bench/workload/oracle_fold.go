@@ -1,6 +1,7 @@
 package workload
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 )
@@ -37,6 +38,11 @@ func (f *fold) apply() {
 		c.Recharges++
 		c.Recharged += amount
 		c.rechargeTimes = append(c.rechargeTimes, e.Time)
+		c.Tags["silent"] = true // In the end, when no other recharge has come.
+		if c.Tried != nil && !e.Time.Before(c.Tried.since) {
+			c.Tried.Recharges++
+			c.Tried.Amount += amount
+		}
 		f.credit("main", "recharge", amount, time.Time{})
 	case "usage":
 		f.use()
@@ -163,6 +169,7 @@ func (f *fold) judge() {
 				"en": "Your balance is DA %s.",
 			}, func() []any { return []any{short(c.Total("main"))} })
 		}
+		f.chance("rebate", "rebates", f.charged*33/100, "budget")
 	case "contact":
 		if e.text("channel") == "shop" {
 			f.applied("visit")
@@ -209,11 +216,15 @@ func (f *fold) judgeRecharge() {
 			return []any{short(amount), short(amount), f.local(e.Time.Add(7 * day)).Format("02/01/2006 15:04")}
 		})
 	}
+	if amount >= 10000 {
+		f.chance("gift-"+cmp.Or(channel, "other"), "gifts", Gift, "budget")
+	}
 	if velocity := c.RechargesSince(10*time.Minute, e.Time); velocity > 5 &&
 		f.allowed("recharge-velocity", f.local(e.Time).Format("2006-01-02 15h"), 1) {
 		f.oracle.Alerts = append(f.oracle.Alerts, Alert{"recharge-velocity", "warning",
 			fmt.Sprintf("%s: %d recharges in 10 minutes", c.MSISDN, velocity)})
 	}
+	f.chance("refund", "refunds", amount/5, "budget")
 	if amount >= 10000 && f.allowed("step-up", f.day(), 2) {
 		bonus := amount * 5 / 100
 		switch {
@@ -231,6 +242,12 @@ func (f *fold) judgeRecharge() {
 			"fr": "Troisième recharge en 7 jours : 500 Mo offerts.",
 			"en": "Third recharge in 7 days: 500 MB for you.",
 		}, func() []any { return nil })
+	}
+	if amount >= 20000 {
+		f.chance("trial", "trials", 1, "holdout")
+		if c.Tried == nil {
+			c.Tried = &Tried{since: e.Time}
+		}
 	}
 	if age, known := c.Attributes["age"]; known && minor(fmt.Sprint(age), 0) < 26 && amount >= 20000 &&
 		f.allowed("youth-data", "campaign", 3) {
@@ -255,6 +272,12 @@ func (f *fold) applied(rule string) { f.story.Rules = append(f.story.Rules, rule
 
 func (f *fold) skipped(rule, reason string) {
 	f.story.Rules = append(f.story.Rules, rule+" skipped "+reason)
+}
+
+// chance notes a rule whose verdict is not for the oracle to know.
+func (f *fold) chance(rule, balance string, amount int64, otherwise string) {
+	f.story.Rules = append(f.story.Rules, rule)
+	f.story.Chances = append(f.story.Chances, Chance{rule, balance, amount, otherwise})
 }
 
 func (f *fold) gift(rule, balance string, amount int64, validity time.Duration) {

@@ -55,20 +55,25 @@ type Server struct {
 	HTTP string // address of the API
 	NATS string // address for NATS clients
 	Logs string // file that everything it prints is appended to
+	Data string // folder of its data
 
-	binary  string
-	args    []string
-	process *exec.Cmd
-	exited  chan struct{} // closed when the process has ended; result is set then
-	result  error
+	binary   string
+	rulebook string // its file
+	args     []string
+	process  *exec.Cmd
+	exited   chan struct{} // closed when the process has ended; result is set then
+	result   error
 }
 
 // NewServer prepares a server below dir, with free ports of the loopback
-// interface and the workload's rulebook. More arguments go to the command.
+// interface and the workload's rulebook, with the budgets of a thousand events;
+// UseBudgets gives it others. More arguments go to the command.
 func NewServer(binary, dir string, args ...string) (*Server, error) {
-	s := &Server{binary: binary, Logs: filepath.Join(dir, "server.log")}
-	rulebook := filepath.Join(dir, "rulebook.yaml")
-	if err := os.WriteFile(rulebook, Rulebook, 0o600); err != nil {
+	s := &Server{
+		binary: binary, Logs: filepath.Join(dir, "server.log"), Data: filepath.Join(dir, "data"),
+		rulebook: filepath.Join(dir, "rulebook.yaml"),
+	}
+	if err := s.UseBudgets(1000); err != nil {
 		return nil, err
 	}
 	for _, address := range []*string{&s.HTTP, &s.NATS} {
@@ -80,10 +85,16 @@ func NewServer(binary, dir string, args ...string) (*Server, error) {
 		*address = listener.Addr().String()
 	}
 	s.args = append([]string{
-		"serve", "--data", filepath.Join(dir, "data"), "--rulebook", rulebook,
+		"serve", "--data", s.Data, "--rulebook", s.rulebook,
 		"--listen", s.HTTP, "--nats-listen", s.NATS,
 	}, args...)
 	return s, nil
+}
+
+// UseBudgets gives the server the rulebook with the budgets of a workload of so
+// many events. It must not have been started yet.
+func (s *Server) UseBudgets(events int) error {
+	return os.WriteFile(s.rulebook, Rulebook(events), 0o600)
 }
 
 // listen finds a free port below those that the system gives to outgoing

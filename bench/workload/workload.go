@@ -19,10 +19,44 @@ import (
 	"time"
 )
 
-// Rulebook is the one rulebook that the oracle knows.
-//
 //go:embed rulebook.yaml
-var Rulebook []byte
+var rulebook string
+
+// Rulebook returns the one rulebook that the oracle knows, with the budgets of
+// a workload of so many events.
+func Rulebook(events int) []byte {
+	var words []string
+	for _, budget := range Budgets(events) {
+		words = append(words, budget.word, fmt.Sprintf("%d.%02d", budget.Total/100, budget.Total%100))
+	}
+	return []byte(strings.NewReplacer(words...).Replace(rulebook))
+}
+
+// Budget is that of a rule, in centimes.
+type Budget struct {
+	Total   int64
+	Balance string // that the rule credits
+	Equal   int64  // what each credit is; 0: they differ
+
+	word string // of the rulebook, in its place
+}
+
+// Gift is what each recharge gets that a rule of gifts rewards, in centimes.
+const Gift = 5000
+
+// Budgets returns the budgets of a workload of so many events, by rule. One after
+// the other is spent while the events are sent, the first before half of them is.
+func Budgets(events int) map[string]Budget {
+	n := int64(events)
+	return map[string]Budget{
+		"gift-app":     {Total: Gift * (1 + n/70), Balance: "gifts", Equal: Gift, word: "$GIFTS_APP"},
+		"gift-other":   {Total: Gift * (1 + n/60), Balance: "gifts", Equal: Gift, word: "$GIFTS_OTHER"},
+		"gift-ussd":    {Total: Gift * (1 + n/50), Balance: "gifts", Equal: Gift, word: "$GIFTS_USSD"},
+		"gift-voucher": {Total: Gift * (1 + n/40), Balance: "gifts", Equal: Gift, word: "$GIFTS_VOUCHER"},
+		"rebate":       {Total: 340*n + 1, Balance: "rebates", word: "$REBATES"},
+		"refund":       {Total: 900*n + 1, Balance: "refunds", word: "$REFUNDS"},
+	}
+}
 
 // Options of a workload. All are required.
 type Options struct {

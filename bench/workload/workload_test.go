@@ -2,6 +2,7 @@ package workload
 
 import (
 	"encoding/json"
+	"fmt"
 	"go/parser"
 	"go/token"
 	"maps"
@@ -65,6 +66,20 @@ func TestGenerateIsWhatItSays(t *testing.T) {
 	if most := slices.Max(slices.Collect(maps.Values(busiest))); most < 100 {
 		t.Errorf("the busiest customer of 500 has %d of 5000 events, want many more than its share", most)
 	}
+	wanted := map[string]int64{} // by rule that chance decides
+	for _, story := range o.Stories {
+		for _, c := range story.Chances {
+			wanted[c.Rule] += c.Amount
+		}
+	}
+	for rule, budget := range Budgets(5000) {
+		if wanted[rule]*9 < budget.Total*10 || budget.Total*3 < wanted[rule] {
+			t.Errorf("%s would give %d, its budget is %d: want it gone before the end, not at the beginning", rule, wanted[rule], budget.Total)
+		}
+	}
+	if wanted["trial"] == 0 {
+		t.Error("nobody meets the rule with a holdout")
+	}
 	verdicts, parked, conflicts := map[string]int{}, map[string]int{}, 0
 	for _, story := range o.Stories {
 		parked[story.Reason]++
@@ -114,6 +129,17 @@ func TestOracle(t *testing.T) {
 	if main, bonus, points := c.Total("main"), c.Total("bonus"), c.Total("points"); main != 35050 || bonus != 35050+2628 || points != 50 {
 		t.Fatalf("main %d, bonus %d, points %d", main, bonus, points)
 	}
+	if c.Tried == nil || c.Tried.Recharges != 0 || !c.Tags["silent"] {
+		t.Errorf("tried %+v, tags %v", c.Tried, c.Tags)
+	}
+	first := o.Stories[Key("/test", "1")]
+	rules, postings := first.Settled([]string{"app-first applied", "gift-app applied", "refund skipped budget", "trial applied"})
+	if want := "app-first applied,any-channel skipped group,double-300 applied,gift-app applied,refund skipped budget,step-up applied,trial applied"; strings.Join(rules, ",") != want {
+		t.Errorf("settled rules %q", rules)
+	}
+	if postings["gifts gift-app"] != 5000 || postings["refunds refund"] != 0 || postings["trials trial"] != 1 || first.Postings["gifts gift-app"] != 0 {
+		t.Errorf("settled postings %v", postings)
+	}
 	if n := o.Notes[0]; n.Text != "Vous avez rechargé 350.50 DA. Bonus : 350.50 DA, valable jusqu'au 28/11/2026 09:00." {
 		t.Errorf("notification %q", n.Text)
 	}
@@ -140,6 +166,20 @@ func TestOracle(t *testing.T) {
 	o.Fold(event("4", "recharge", "2026-11-18T08:00:00Z", `{"amount":"100"}`))
 	if late := o.Stories[Key("/test", "4")]; late.Result != "parked" || late.Reason != "too_late" || c.Recharges != 1 {
 		t.Errorf("late event %+v, %d recharges", late, c.Recharges)
+	}
+}
+
+// TestRulebook: every budget stands in the rulebook, and nothing that looks like
+// the word for one is left.
+func TestRulebook(t *testing.T) {
+	book := string(Rulebook(1000))
+	for rule, budget := range Budgets(1000) {
+		if text := fmt.Sprintf("budget: %d.%02d}", budget.Total/100, budget.Total%100); !strings.Contains(book, text) {
+			t.Errorf("%s has no %s", rule, text)
+		}
+	}
+	if strings.Contains(book, "$") {
+		t.Error("a word for a budget is left")
 	}
 }
 
