@@ -217,11 +217,11 @@ func sumValue(s money.Sum) float64 {
 
 // major writes an amount in major units, for a metric.
 func major(u money.Unit, a money.Amount) float64 {
-	f := float64(a)
+	units := 1.0
 	for range u.Digits {
-		f /= 10
+		units *= 10
 	}
-	return f
+	return float64(a) / units // One division, so one rounding: 49.99 and not 49.989999999999995.
 }
 
 func orNone(value string) string {
