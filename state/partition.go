@@ -30,10 +30,11 @@ type Partition struct {
 	working map[charge.MSISDN]int // index in entries
 	entries []entry               // customers touched in this turn, in order; reused
 	used    int
-	fresh   map[freshKey]freshID // ids that this turn has remembered or forgotten
-	ages    map[ageKey]aged      // ids that this turn has remembered, by age
-	bytes   int                  // of the customers changed in this turn, estimated
-	ids     *pebble.Iterator     // over the store as it was at the turn's first look-up of an id
+	fresh   map[freshKey]freshID            // ids that this turn has remembered or forgotten
+	ages    map[ageKey]aged                 // ids that this turn has remembered, by age
+	parked  map[charge.Position]ParkedEvent // in this turn
+	bytes   int                             // of the customers changed in this turn, estimated
+	ids     *pebble.Iterator                // over the store as it was at the turn's first look-up of an id
 	delta   deltaWriter
 	key     []byte // scratch
 
@@ -84,6 +85,7 @@ func (s *Store) Own(id charge.Partition, partitions int) (*Partition, error) {
 		working: map[charge.MSISDN]int{},
 		fresh:   map[freshKey]freshID{},
 		ages:    map[ageKey]aged{},
+		parked:  map[charge.Position]ParkedEvent{},
 		sums:    newSums(),
 	}
 	row, err := s.get(partitionKey(nil, id, tableTally))
@@ -140,6 +142,7 @@ func (p *Partition) Begin(clock charge.Instant) {
 	clear(p.working)
 	clear(p.fresh)
 	clear(p.ages)
+	clear(p.parked)
 	p.delta.reset(p.id, clock)
 }
 
@@ -295,20 +298,23 @@ func (p *Partition) Index(m charge.MSISDN, outcome int) { p.delta.outcome(m, out
 func (p *Partition) Park(e *ParkedEvent) {
 	p.key = parkedKey(p.key[:0], p.id, e.Position)
 	p.delta.set(p.key, e.append(nil))
+	p.parked[e.Position] = *e
 	p.tally.Parked[string(e.Reason)]++
 }
 
-// Unpark takes a parked event out again; false if there is none of that name.
-// It sees what earlier turns parked.
+// Unpark takes a parked event out again; false if there is none of that name. It
+// is called once in a turn.
 func (p *Partition) Unpark(at charge.Position) (ParkedEvent, bool, error) {
 	key := parkedKey(nil, p.id, at)
-	row, err := p.store.get(key)
-	if err != nil || row == nil {
-		return ParkedEvent{}, false, err
-	}
-	e, err := decodeParked(key, row)
-	if err != nil {
-		return ParkedEvent{}, false, err
+	e, found := p.parked[at]
+	if !found {
+		row, err := p.store.get(key)
+		if err != nil || row == nil {
+			return ParkedEvent{}, false, err
+		}
+		if e, err = decodeParked(key, row); err != nil {
+			return ParkedEvent{}, false, err
+		}
 	}
 	p.delta.delete(key)
 	p.tally.unpark(e.Reason)

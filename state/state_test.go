@@ -296,6 +296,31 @@ func TestTimelineAndParkedArePagedNewestFirst(t *testing.T) {
 	}
 }
 
+// Where turns end must not matter: what a turn sets aside, an order in the same
+// turn finds.
+func TestWhatIsParkedIsFoundInTheSameTurn(t *testing.T) {
+	s := openStore(t, vfs.NewMem())
+	defer s.Close()
+	p := own(t, s)
+	e := &ParkedEvent{
+		Position: charge.Position{Sequence: 1}, Reason: charge.TooLate,
+		Event: charge.Event{ID: "e", Source: "/s", Type: charge.Recharge, MSISDN: number(1), Time: 5},
+	}
+	p.Begin(1)
+	p.Park(e)
+	if got, found, err := p.Unpark(e.Position); err != nil || !found || got.Event.ID != e.Event.ID {
+		t.Errorf("%+v, %v, %v", got, found, err)
+	}
+	apply(t, p, 1)
+	if tally := p.Tally(); len(tally.Parked) != 0 {
+		t.Errorf("tally %+v", tally)
+	}
+	p.Begin(2)
+	if _, found, err := p.Unpark(e.Position); err != nil || found {
+		t.Errorf("it is parked twice: %v, %v", found, err)
+	}
+}
+
 func TestADamagedDeltaIsRefusedWhole(t *testing.T) {
 	s := openStore(t, vfs.NewMem())
 	defer s.Close()

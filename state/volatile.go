@@ -1,8 +1,8 @@
 package state
 
 import (
-	"cmp"
-	"container/heap"
+	"encoding/binary"
+	"fmt"
 	"maps"
 	"slices"
 
@@ -14,19 +14,32 @@ import (
 // tried on, millions of events a run. It gives the answers that Partition gives,
 // but has no commits: what a turn changes is changed at once.
 //
+// Between turns a customer is its encoding, in a few large pieces of memory
+// without a pointer in them: so the garbage collector has next to nothing to
+// look at, and a customer is found with one jump. During a turn those are decoded
+// whom it asks for.
+//
 // The zero Volatile is not ready for use; NewVolatile makes one. One goroutine
 // uses it.
 type Volatile struct {
-	clock     charge.Instant
-	customers map[charge.MSISDN]*volatileCustomer
-	last      *volatileCustomer // whom somebody asked for last
-	ids       int               // that are remembered, of everybody
-	parked    map[charge.Position]ParkedEvent
-	sums      sums
-	tally     Tally
-	notes     notes
-	timers    [charge.Slots]timerHeap
-	next      charge.Instant // no timer is due before; zero: there is none
+	clock   charge.Instant
+	numbers map[charge.MSISDN]int32 // of people
+	people  []person
+	last    int32 // who was asked for last
+	slab    slab  // rows and ids of people
+	crowds  map[int32]*crowd
+	ids     int // that are remembered, of everybody
+
+	touched []*touched // who was asked for in this turn; those beyond inUse wait to be used again
+	inUse   int
+	row     []byte // scratch
+
+	parked map[charge.Position]ParkedEvent
+	sums   sums
+	tally  Tally
+	notes  notes
+	timers [charge.Slots]timerHeap
+	next   charge.Instant // no timer is due before; zero: there is none
 
 	book struct {
 		version uint64
@@ -34,81 +47,58 @@ type Volatile struct {
 	}
 }
 
-// volatileCustomer is a customer, and what is remembered of its ids by age: the
-// first is the one with ordinal Forgotten+1. Few are looked through; of many
-// there is an index.
-type volatileCustomer struct {
+// person is what there is of a customer between turns. Its ids are those that are
+// remembered, by age: the first is the one with ordinal Forgotten+1.
+type person struct {
+	msisdn  charge.MSISDN
+	row     block          // the customer, encoded; empty: nobody has put it yet
+	rowSize int32          // of which so many bytes
+	ids     block          // see idBytes
+	first   int32          // the oldest of them
+	count   int32          // how many there are; those of a crowd are elsewhere
+	due     charge.Instant // when something is due
+	timer   charge.Instant // of which there is an entry in the heap; zero: none
+	touched int32          // its place there, plus one; zero: it was not asked for
+}
+
+// touched is a customer as a turn knows it.
+type touched struct {
 	customer charge.Customer
-	known    bool
-	timer    charge.Instant // of which there is an entry in the heap; zero: none
-	ages     []aged
-	index    map[[16]byte]uint64 // content by identity; nil: there are few
+	person   int32
+	changed  bool
 }
 
-// idsScanned is how many ids are looked through without an index.
-const idsScanned = 64
-
-// find returns the content of the event of that identity.
-func (c *volatileCustomer) find(identity [16]byte) (content uint64, found bool) {
-	if c.index != nil {
-		content, found = c.index[identity]
-		return content, found
-	}
-	for i := range c.ages {
-		if c.ages[i].seen.Identity == identity {
-			return c.ages[i].seen.Content, true
-		}
-	}
-	return 0, false
+// crowd are the ids of a customer of whom there are many.
+type crowd struct {
+	ages  []aged
+	index map[[16]byte]uint64 // content by identity
 }
 
-func (c *volatileCustomer) remember(seen Seen, at charge.Instant) {
-	c.ages = append(c.ages, aged{seen, at})
-	if c.index == nil && len(c.ages) > idsScanned {
-		c.index = make(map[[16]byte]uint64, 2*idsScanned)
-		for i := range c.ages {
-			c.index[c.ages[i].seen.Identity] = c.ages[i].seen.Content
-		}
-	}
-	if c.index != nil {
-		c.index[seen.Identity] = seen.Content
-	}
-}
-
-// forget drops the oldest id.
-func (c *volatileCustomer) forget() {
-	if c.index != nil {
-		delete(c.index, c.ages[0].seen.Identity)
-	}
-	c.ages = c.ages[1:]
-}
-
-// clone returns a copy that shares nothing.
-func (c *volatileCustomer) clone() *volatileCustomer {
-	d := &volatileCustomer{known: c.known, timer: c.timer, ages: slices.Clone(c.ages), index: maps.Clone(c.index)}
-	d.customer.CopyFrom(&c.customer)
-	return d
-}
+// crowdMin is how many ids make a crowd: fewer are looked through.
+const crowdMin = 512
 
 // NewVolatile returns a state without anybody in it.
 func NewVolatile() *Volatile {
 	return &Volatile{
-		customers: map[charge.MSISDN]*volatileCustomer{},
-		parked:    map[charge.Position]ParkedEvent{},
-		sums:      newSums(),
-		tally:     Tally{Parked: map[string]uint64{}},
-		notes:     newNotes(),
+		numbers: map[charge.MSISDN]int32{},
+		crowds:  map[int32]*crowd{},
+		parked:  map[charge.Position]ParkedEvent{},
+		sums:    newSums(),
+		tally:   Tally{Parked: map[string]uint64{}},
+		notes:   newNotes(),
 	}
 }
 
-// Clone returns a copy that shares nothing with v.
+// Clone returns a copy that shares nothing with v. It may be made between turns.
 func (v *Volatile) Clone() *Volatile {
+	v.settle()
 	c := *v
-	c.last = nil
-	c.customers = make(map[charge.MSISDN]*volatileCustomer, len(v.customers))
-	for m, kept := range v.customers {
-		c.customers[m] = kept.clone()
+	c.numbers, c.people, c.slab = maps.Clone(v.numbers), slices.Clone(v.people), v.slab.clone()
+	c.crowds = make(map[int32]*crowd, len(v.crowds))
+	for n, kept := range v.crowds {
+		c.crowds[n] = &crowd{slices.Clone(kept.ages), maps.Clone(kept.index)}
 	}
+	c.touched, c.row = nil, nil
 	c.parked = maps.Clone(v.parked)
 	c.sums, c.tally, c.notes = v.sums.clone(), v.Tally(), v.notes.clone()
 	for slot := range v.timers {
@@ -117,64 +107,125 @@ func (v *Volatile) Clone() *Volatile {
 	return &c
 }
 
-// Estimates of what things take in memory.
+// What things take in memory besides the slab, estimated: a person with its
+// number and timer, an id of a crowd, a parked event.
 const (
-	customerMemory = 1000
-	idMemory       = 60
-	parkedMemory   = 600
+	personMemory = 200
+	idMemory     = 100
+	parkedMemory = 600
 )
 
 // Memory estimates how many bytes the state takes.
 func (v *Volatile) Memory() int {
-	return customerMemory*len(v.customers) + idMemory*v.ids + parkedMemory*len(v.parked)
-}
-
-// of returns a customer, a new one if there is none.
-func (v *Volatile) of(m charge.MSISDN) *volatileCustomer {
-	if v.last != nil && v.last.customer.MSISDN == m {
-		return v.last
+	n := v.slab.memory() + personMemory*len(v.people) + parkedMemory*len(v.parked)
+	for _, c := range v.crowds {
+		n += idMemory * len(c.ages)
 	}
-	c := v.customers[m]
-	if c == nil {
-		c = &volatileCustomer{customer: charge.Customer{MSISDN: m}}
-		v.customers[m] = c
-	}
-	v.last = c
-	return c
+	return n
 }
 
 // Begin starts a turn at that time of the log's clock.
 func (v *Volatile) Begin(clock charge.Instant) {
 	v.clock = clock
+	v.settle()
 	v.notes.begin()
+}
+
+// settle encodes the customers that the turn has changed.
+func (v *Volatile) settle() {
+	for _, t := range v.touched[:v.inUse] {
+		p := &v.people[t.person]
+		p.touched = 0
+		if t.changed {
+			v.row = charge.AppendCustomer(v.row[:0], &t.customer)
+			p.row = v.slab.fit(p.row, len(v.row))
+			p.rowSize = int32(copy(v.slab.bytes(p.row), v.row))
+		}
+	}
+	v.inUse = 0
 }
 
 // Advance moves the log's clock on within the turn.
 func (v *Volatile) Advance(clock charge.Instant) { v.clock = clock }
 
-// Customer returns the customer, and whether it exists. The pointer holds until
-// the next Put of that customer; it is changed through Put only.
-func (v *Volatile) Customer(m charge.MSISDN) (*charge.Customer, bool, error) {
-	c := v.of(m)
-	return &c.customer, c.known, nil
+// number returns the number of a customer, who becomes one of the people.
+func (v *Volatile) number(m charge.MSISDN) int32 {
+	if len(v.people) > 0 && v.people[v.last].msisdn == m {
+		return v.last
+	}
+	n, found := v.numbers[m]
+	if !found {
+		n = int32(len(v.people))
+		v.numbers[m] = n
+		v.people = append(v.people, person{msisdn: m})
+	}
+	v.last = n
+	return n
 }
 
-// Put replaces the customer of that number by *c and leaves the old one in *c.
-// unit names the unit of a balance.
+// touch returns a customer as this turn knows it.
+func (v *Volatile) touch(n int32) (*touched, error) {
+	p := &v.people[n]
+	if p.touched > 0 {
+		return v.touched[p.touched-1], nil
+	}
+	if v.inUse == len(v.touched) {
+		v.touched = append(v.touched, &touched{})
+	}
+	t := v.touched[v.inUse]
+	v.inUse++
+	p.touched = int32(v.inUse)
+	t.person, t.changed = n, false
+	if p.rowSize == 0 {
+		t.customer.CopyFrom(&charge.Customer{MSISDN: p.msisdn})
+		return t, nil
+	}
+	if err := charge.DecodeCustomer(v.slab.bytes(p.row)[:p.rowSize], &t.customer); err != nil {
+		return nil, fmt.Errorf("read customer %s: %w: %w", p.msisdn.Masked(), ErrDamaged, err)
+	}
+	return t, nil
+}
+
+// Customer returns the customer, and whether it exists. The pointer holds until
+// the next turn begins, what it points to until the next Put of that customer; it
+// is changed through Put only.
+func (v *Volatile) Customer(m charge.MSISDN) (*charge.Customer, bool, error) {
+	t, err := v.touch(v.number(m))
+	if err != nil {
+		return nil, false, err
+	}
+	return &t.customer, t.changed || v.people[t.person].rowSize > 0, nil
+}
+
+// Put replaces the customer of that number, whom somebody has asked for in this
+// turn, by *c and leaves the old one in *c. unit names the unit of a balance.
 func (v *Volatile) Put(c *charge.Customer, unit func(balance string) string) {
-	kept := v.of(c.MSISDN)
+	n := v.number(c.MSISDN)
+	p := &v.people[n]
+	if p.touched == 0 {
+		panic(fmt.Sprintf("state: customer %s is put that nobody has asked for", c.MSISDN.Masked()))
+	}
+	kept := v.touched[p.touched-1]
 	v.sums.move(&kept.customer, c, unit)
-	if !kept.known {
-		kept.known = true
+	if !kept.changed && p.rowSize == 0 {
 		v.tally.Customers++
 	}
 	kept.customer, *c = *c, kept.customer
-	if due := kept.customer.NextDue(); due != kept.timer {
-		kept.timer = due
-		if due != 0 {
-			heap.Push(&v.timers[kept.customer.MSISDN.Slot()], timer{due, kept.customer.MSISDN})
-			v.next = sooner(v.next, due)
-		}
+	kept.changed = true
+	p.due = kept.customer.NextDue()
+	v.schedule(n)
+}
+
+// schedule makes sure that there is an entry in the heap for what is due.
+func (v *Volatile) schedule(n int32) {
+	p := &v.people[n]
+	if p.due == p.timer {
+		return
+	}
+	p.timer = p.due
+	if p.due != 0 {
+		v.timers[p.msisdn.Slot()].push(timer{p.due, p.msisdn, n})
+		v.next = sooner(v.next, p.due)
 	}
 }
 
@@ -184,34 +235,137 @@ func (v *Volatile) Post(postings []charge.Posting) { v.sums.post(postings) }
 // Ended counts events that ended.
 func (v *Volatile) Ended(events int) { v.tally.Events += uint64(events) }
 
+// An id of a person takes
+//
+//	identity(16) content(8) at(8) money(1)
+const idBytes = 33
+
+// idsOf returns the ids of a person, the oldest first.
+func (v *Volatile) idsOf(p *person) []byte {
+	if p.count == 0 {
+		return nil
+	}
+	return v.slab.bytes(p.ids)[idBytes*p.first : idBytes*(p.first+p.count)]
+}
+
+func decodeID(b []byte) aged {
+	a := aged{at: charge.Instant(binary.NativeEndian.Uint64(b[24:]))}
+	copy(a.seen.Identity[:], b)
+	a.seen.Content, a.seen.Money = binary.NativeEndian.Uint64(b[16:]), b[32] != 0
+	return a
+}
+
 // Seen returns the content of the event that was remembered under that
 // identity, and whether there was one.
 func (v *Volatile) Seen(m charge.MSISDN, identity [16]byte) (content uint64, seen bool, err error) {
-	content, seen = v.of(m).find(identity)
-	return content, seen, nil
+	n := v.number(m)
+	p := &v.people[n]
+	if p.count == 0 && len(v.crowds) > 0 && v.crowds[n] != nil {
+		content, seen = v.crowds[n].index[identity]
+		return content, seen, nil
+	}
+	half := binary.NativeEndian.Uint64(identity[:])
+	for ids := v.idsOf(p); len(ids) > 0; ids = ids[idBytes:] {
+		if binary.NativeEndian.Uint64(ids) == half && [16]byte(ids) == identity {
+			return binary.NativeEndian.Uint64(ids[16:]), true, nil
+		}
+	}
+	return 0, false, nil
 }
 
 // Remember records the id of an event of customer c, whose count it advances,
 // and forgets ids that may be forgotten, as Partition.Remember does.
 func (v *Volatile) Remember(c *charge.Customer, seen Seen, mayForget func(newer uint64, at charge.Instant, money bool) bool) error {
-	kept := v.of(c.MSISDN)
+	n := v.number(c.MSISDN)
 	c.Seen++
-	kept.remember(seen, v.clock)
+	v.remember(n, aged{seen, v.clock})
 	v.ids++
 	for range forgetMax {
 		newer := c.Seen - c.Forgotten - 1
 		if newer == 0 || !mayForget(newer, 0, false) {
 			return nil // Too few are kept, whatever their age.
 		}
-		old := kept.ages[0]
+		old := v.oldest(n)
 		if !mayForget(newer, old.at, old.seen.Money) {
 			return nil
 		}
-		kept.forget()
+		v.forget(n)
 		v.ids--
 		c.Forgotten++
 	}
 	return nil
+}
+
+func (v *Volatile) remember(n int32, a aged) {
+	if len(v.crowds) > 0 && v.crowds[n] != nil {
+		v.crowds[n].add(a)
+		return
+	}
+	p := &v.people[n]
+	if p.count == crowdMin {
+		v.crowd(n)
+		v.crowds[n].add(a)
+		return
+	}
+	if end := idBytes * int(p.first+p.count+1); end > p.ids.size() {
+		v.makeRoom(p)
+	}
+	b := v.slab.bytes(p.ids)[idBytes*(p.first+p.count):]
+	copy(b, a.seen.Identity[:])
+	binary.NativeEndian.PutUint64(b[16:], a.seen.Content)
+	binary.NativeEndian.PutUint64(b[24:], uint64(a.at))
+	b[32] = boolByte(a.seen.Money)
+	p.count++
+}
+
+// makeRoom makes room for another id behind the last one: where ids have been
+// forgotten, or else in a larger block.
+func (v *Volatile) makeRoom(p *person) {
+	ids, old := v.idsOf(p), p.ids
+	if 2*p.first <= p.count {
+		p.ids = v.slab.take(2*len(ids) + idBytes)
+	}
+	copy(v.slab.bytes(p.ids), ids)
+	p.first = 0
+	if p.ids != old {
+		v.slab.give(old)
+	}
+}
+
+// crowd makes a crowd of a person's ids.
+func (v *Volatile) crowd(n int32) {
+	p := &v.people[n]
+	c := &crowd{index: map[[16]byte]uint64{}}
+	for ids := v.idsOf(p); len(ids) > 0; ids = ids[idBytes:] {
+		c.add(decodeID(ids))
+	}
+	v.slab.give(p.ids)
+	p.ids, p.first, p.count = block{}, 0, 0
+	v.crowds[n] = c
+}
+
+func (c *crowd) add(a aged) {
+	c.ages = append(c.ages, a)
+	c.index[a.seen.Identity] = a.seen.Content
+}
+
+// oldest returns the id that was remembered first of those that still are.
+func (v *Volatile) oldest(n int32) aged {
+	if c := v.crowds[n]; c != nil {
+		return c.ages[0]
+	}
+	return decodeID(v.idsOf(&v.people[n]))
+}
+
+// forget drops the oldest id.
+func (v *Volatile) forget(n int32) {
+	if c := v.crowds[n]; c != nil {
+		delete(c.index, c.ages[0].seen.Identity)
+		c.ages = c.ages[1:]
+		return
+	}
+	v.people[n].first++
+	v.people[n].count--
 }
 
 // Index does nothing: outcomes are not found again here.
@@ -269,9 +423,9 @@ func (v *Volatile) Due(limit int) ([]charge.MSISDN, error) {
 	for slot := range v.timers {
 		timers := &v.timers[slot]
 		for len(*timers) > 0 && (v.stale((*timers)[0]) || (*timers)[0].due <= v.clock && len(due) < limit) {
-			t := heap.Pop(timers).(timer)
+			t := timers.pop()
 			if !v.stale(t) {
-				v.customers[t.msisdn].timer = 0
+				v.people[t.person].timer = 0
 				due = append(due, t.msisdn)
 			}
 		}
@@ -283,16 +437,13 @@ func (v *Volatile) Due(limit int) ([]charge.MSISDN, error) {
 }
 
 // stale reports whether the customer's timer has been moved since.
-func (v *Volatile) stale(t timer) bool { return v.customers[t.msisdn].timer != t.due }
+func (v *Volatile) stale(t timer) bool { return v.people[t.person].timer != t.due }
 
 // Postpone says that customers whom Due returned were not dealt with.
 func (v *Volatile) Postpone(customers []charge.MSISDN) {
 	for _, m := range customers {
-		kept := v.customers[m]
-		if due := kept.customer.NextDue(); due != 0 && kept.timer == 0 {
-			kept.timer = due
-			heap.Push(&v.timers[m.Slot()], timer{due, m})
-			v.next = sooner(v.next, due)
+		if n := v.number(m); v.people[n].timer == 0 {
+			v.schedule(n)
 		}
 	}
 }
@@ -309,39 +460,21 @@ func (v *Volatile) Tally() Tally {
 func (v *Volatile) Imbalance() map[string]money.Sum { return maps.Clone(v.sums.imbalance) }
 
 // Customers visits everybody, in no order, until visit returns false. What it is
-// handed is not to be changed.
+// handed holds during the visit and is not to be changed. It may be called
+// between turns.
 func (v *Volatile) Customers(visit func(*charge.Customer) bool) {
-	for _, c := range v.customers {
-		if c.known && !visit(&c.customer) {
+	v.settle()
+	var c charge.Customer
+	for i := range v.people {
+		p := &v.people[i]
+		if p.rowSize == 0 {
+			continue
+		}
+		if err := charge.DecodeCustomer(v.slab.bytes(p.row)[:p.rowSize], &c); err != nil {
+			panic(fmt.Sprintf("state: a customer in memory is not one: %v", err))
+		}
+		if !visit(&c) {
 			return
 		}
 	}
-}
-
-// timer says when a customer is due.
-type timer struct {
-	due    charge.Instant
-	msisdn charge.MSISDN
-}
-
-// timerHeap is a heap of timers by instant and number.
-type timerHeap []timer
-
-func (h timerHeap) Len() int { return len(h) }
-
-func (h timerHeap) Less(i, j int) bool {
-	return cmp.Or(cmp.Compare(h[i].due, h[j].due), cmp.Compare(h[i].msisdn, h[j].msisdn)) < 0
-}
-
-func (h timerHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
-
-// Push implements heap.Interface.
-func (h *timerHeap) Push(t any) { *h = append(*h, t.(timer)) }
-
-// Pop implements heap.Interface.
-func (h *timerHeap) Pop() any {
-	last := len(*h) - 1
-	t := (*h)[last]
-	*h = (*h)[:last]
-	return t
 }

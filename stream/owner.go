@@ -356,7 +356,7 @@ func (o *owner) openMachine() error {
 	}
 	o.machine, err = turn.New(turn.Options{
 		Partition: o.id, Partitions: o.count, State: o.state, Compile: o.compile,
-		BytesMax: min(turnBytesMax, o.payload/turnPayloadShare), EventsMax: turnEventsMax,
+		BytesMax: turnBytes(o.payload), EventsMax: turnEventsMax,
 	}, at)
 	return err
 }
@@ -368,8 +368,14 @@ func (o *owner) publish(commit *journal.Commit) {
 	o.watch(commit, o.position.Commit.Sequence)
 }
 
+// showStanding shows how far the partition has come. What is held goes first: who
+// sees that a record was read must not miss that its events are held. For this to
+// hold, who reads goes the other way round.
 func (o *owner) showStanding() {
 	tally := o.state.Tally()
+	held, oldest := o.machine.Held()
+	o.standing.held.Store(uint64(held))
+	o.standing.heldFrom.Store(uint64(oldest.Sequence))
 	o.standing.next.Store(uint64(o.position.Next.Sequence))
 	o.standing.events.Store(tally.Events)
 	o.standing.holding.Store(tally.Customers)
@@ -377,9 +383,6 @@ func (o *owner) showStanding() {
 	imbalance := o.state.Imbalance()
 	o.standing.imbalance.Store(&imbalance)
 	o.standing.due.Store(int64(o.machine.NextDue()))
-	held, oldest := o.machine.Held()
-	o.standing.held.Store(uint64(held))
-	o.standing.heldFrom.Store(uint64(oldest.Sequence))
 	o.standing.rulebook.Store(o.position.Rulebook)
 }
 

@@ -64,8 +64,8 @@ func (o *owner) status(ctx context.Context) PartitionStatus {
 	// The end of the log is asked for first: what is appended meanwhile must not
 	// hide a lag.
 	info, err := o.events.Info(ctx)
-	s.Held = o.standing.held.Load()
 	next := max(1, o.standing.next.Load())
+	s.Held = o.standing.held.Load()
 	oldest := next
 	if from := o.standing.heldFrom.Load(); from != 0 {
 		oldest = min(oldest, from)
@@ -78,10 +78,10 @@ func (o *owner) status(ctx context.Context) PartitionStatus {
 		if s.Reason == "" {
 			s.Reason = "how much is waiting is not known: " + err.Error()
 		}
-	case uint64(info.Last)+1 > oldest:
-		s.Lag = uint64(info.Last) + 1 - next + s.Held
-		if s.Lag == 0 {
-			break
+	case uint64(info.Last) >= next || s.Held > 0:
+		s.Lag = s.Held
+		if end := uint64(info.Last) + 1; end > next { // More may have been read since the end was asked for.
+			s.Lag += end - next
 		}
 		if waiting, err := o.events.Get(ctx, charge.Sequence(oldest)); err == nil {
 			s.LagTime = max(0, time.Since(waiting.Stamp.Time()))

@@ -160,7 +160,8 @@ func (p *Processor) settled(ctx context.Context, o *owner, goal *charge.Sequence
 			*goal = info.Last + 1
 		}
 	}
+	next := o.standing.next.Load()
 	held := o.standing.heldFrom.Load()
-	caughtUp := o.standing.next.Load() >= uint64(*goal) && (held == 0 || held >= uint64(*goal))
+	caughtUp := next >= uint64(*goal) && (held == 0 || held >= uint64(*goal))
 	return *goal != 0 && caughtUp, *goal != 0
 }

@@ -60,12 +60,13 @@
 //
 // # The algorithm
 //
-// While there is plenty, an ask gets its need or a share, whichever is more: the
-// share is 1/(2·partitions) of what remains after all needs that wait. As money
-// dwindles so do the shares, and at last an ask gets its need and no more. Half a
-// grant is the mark below which a fund asks ahead. A single spend of more than
-// that shows that such grants make no reserve: then nothing is asked ahead until
-// the next grant.
+// While there is plenty, an ask gets its need or a share, whichever is more. What
+// remains after all needs that wait is shared equally by those who hold nothing:
+// so all begin with the same, and spend it however late letters come. When all
+// hold something, a share is 1/(2·partitions) of it. As money dwindles so do the
+// shares, and at last an ask gets its need and no more. Half a grant is the mark
+// below which a fund asks ahead. A single spend of more than that shows that such
+// grants make no reserve: then nothing is asked ahead until the next grant.
 //
 // When an ask needs more than remains, while others hold what they may not have
 // spent, the treasury recalls from all of them, the asker included. It grants

@@ -96,14 +96,24 @@ func TestTreasuryAnswers(t *testing.T) {
 		{1, yield(20, 30), []Reply{{2, grant(0, 25)}}},
 		{0, ask(25), []Reply{{0, grant(25, 0)}}},
 	})
-	// A share is taken of what no waiting need wants: here a sixth of 90, not of 800.
+	// All begin with the same, and nothing is kept back: a flood that no letter
+	// overtakes finds all of it.
+	terms = Terms{1, 300}
+	play("equal shares", []step{
+		{2, ask(0), []Reply{{2, grant(100, 200)}}},
+		{0, ask(0), []Reply{{0, grant(100, 200)}}},
+		{1, ask(0), []Reply{{1, grant(100, 200)}}},
+		{2, ask(0), []Reply{{2, grant(0, 200)}}},
+	})
+	// A share is taken of what no waiting need wants: here a half of 90, not of 800: another holds
+	// nothing either.
 	terms = Terms{1, 1200}
 	play("needs before shares", []step{
 		{0, ask(900), []Reply{{0, grant(900, 300)}}},
 		{1, ask(400), []Reply{{0, recall}}},
 		{2, ask(10), nil},
 		{0, ask(700), nil},
-		{0, yield(900, 0), []Reply{{1, grant(400, 800)}, {2, grant(15, 1185)}, {0, grant(700, 500)}}},
+		{0, yield(900, 0), []Reply{{1, grant(400, 800)}, {2, grant(45, 1155)}, {0, grant(700, 500)}}},
 	})
 }
 

@@ -146,7 +146,22 @@ func (t *Treasury) grant(need money.Amount) money.Amount {
 			return need
 		}
 	}
-	return max(need, spare/money.Amount(2*len(t.accounts)))
+	return max(need, spare/money.Amount(t.shares()))
+}
+
+// shares is into how many parts to cut what is to be shared: one for each
+// partition that holds nothing; two for each, when all hold something.
+func (t *Treasury) shares() int {
+	without := 0
+	for i := range t.accounts {
+		if t.accounts[i].held() <= 0 {
+			without++
+		}
+	}
+	if without == 0 {
+		return 2 * len(t.accounts)
+	}
+	return without
 }
 
 // held reports whether anybody may hold anything.

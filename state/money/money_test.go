@@ -229,29 +229,29 @@ func ExampleUnit_Parse() {
 }
 
 func TestFormatSum(t *testing.T) {
-	var wide Sum
+	var wide money.Sum
 	for range 3000 {
-		wide.Add(AmountMax)
+		wide.Add(money.AmountMax)
 	}
 	for _, c := range []struct {
-		unit Unit
-		sum  Sum
+		unit money.Unit
+		sum  money.Sum
 		want string
 	}{
-		{Unit{"DZD", 2}, Sum{}, "0.00"},
-		{Unit{"DZD", 2}, Sum{Lo: 5}, "0.05"},
-		{Unit{"DZD", 2}, Sum{Hi: -1, Lo: 1<<64 - 105}, "-1.05"},
-		{Unit{"byte", 0}, Sum{Lo: 1024}, "1024"},
-		{Unit{"DZD", 2}, wide, "270000000000000000.00"},
+		{money.Unit{"DZD", 2}, money.Sum{}, "0.00"},
+		{money.Unit{"DZD", 2}, money.Sum{Lo: 5}, "0.05"},
+		{money.Unit{"DZD", 2}, money.Sum{Hi: -1, Lo: 1<<64 - 105}, "-1.05"},
+		{money.Unit{"byte", 0}, money.Sum{Lo: 1024}, "1024"},
+		{money.Unit{"DZD", 2}, wide, "270000000000000000.00"},
 	} {
 		if got := c.unit.FormatSum(c.sum); got != c.want {
 			t.Errorf("%+v in %s is %s, want %s", c.sum, c.unit.Name, got, c.want)
 		}
 	}
 	less := wide
-	less.Sub(Sum{Lo: 1})
+	less.Sub(money.Sum{Lo: 1})
 	less.Sub(wide)
-	if less != (Sum{Hi: -1, Lo: 1<<64 - 1}) {
+	if less != (money.Sum{Hi: -1, Lo: 1<<64 - 1}) {
 		t.Errorf("the difference is %+v", less)
 	}
 }

@@ -20,7 +20,7 @@ type play struct {
 // test plays a test and returns what was not as expected. A story that cannot
 // go on ends with that as its last failure.
 func (p *play) test(t *test) []Failure {
-	var failures []Failure
+	failures := []Failure{} // In JSON none is a list, too.
 	broken := func(line int, step string, err error) []Failure {
 		return append(failures, Failure{line, step, "the machine", []Line{{Extra, err.Error()}}})
 	}

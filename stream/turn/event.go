@@ -66,7 +66,7 @@ func (m *Machine) try(it *item) (waits bool, err error) {
 		return true, nil
 	}
 	if refusal == nil {
-		refusal = m.oversize(&outcome, said)
+		refusal = m.oversize(m.size(&outcome, said))
 	}
 	if !it.again {
 		m.events++
@@ -84,13 +84,18 @@ func (m *Machine) try(it *item) (waits bool, err error) {
 	return false, nil
 }
 
+// size estimates what an outcome takes in a commit, with all that it says.
+func (m *Machine) size(outcome *charge.Outcome, said Said) int {
+	return outcomeBytes(outcome, said) + m.memory.size(outcome)
+}
+
 // oversize refuses what would not fit: into the customer's row, or into a
 // record of the commit log.
-func (m *Machine) oversize(outcome *charge.Outcome, said Said) *ledger.Refusal {
+func (m *Machine) oversize(bytes int) *ledger.Refusal {
 	switch {
 	case state.RowBytes(&m.judge.After) > customerBytesMax:
 		return &ledger.Refusal{Reason: charge.Overflow, Detail: "the customer's record would grow beyond its limit"}
-	case outcomeBytes(outcome, said)+m.memory.size(outcome) > m.opts.OutcomeBytesMax:
+	case bytes > m.opts.OutcomeBytesMax:
 		return &ledger.Refusal{Reason: charge.Overflow, Detail: "so many rules apply that what they do and say does not fit in one record"}
 	}
 	return nil
@@ -164,8 +169,9 @@ func (m *Machine) conclude(outcome charge.Outcome, said Said) {
 // fire lets happen what time has brought about for a customer by the clock, in
 // the order of the instants: what expires, an outcome for each instant, and the
 // timers of rules. While events of the customer are held, a timer waits with
-// them in their order.
+// them in their order. All of it must fit in one record.
 func (m *Machine) fire(msisdn charge.MSISDN) (fired bool, err error) {
+	m.fired = 0
 	for {
 		customer, _, err := m.state.Customer(msisdn)
 		if err != nil {
@@ -231,18 +237,22 @@ func (m *Machine) tryTimers(customer *charge.Customer, it *item) (waits bool) {
 		it.wait(m.judge.Version, m.judge.Decision.Short)
 		return true
 	}
-	if fired && m.oversize(&outcome, said) != nil {
-		// There is no event to park: the timers are passed over, and the outcome says why.
-		outcome, said = m.pass(customer, it, outcome), Said{}
+	if !fired {
 		m.put()
-		m.conclude(outcome, said)
 		return false
 	}
-	m.put()
-	if fired {
-		m.conclude(outcome, said)
-		m.learn(&outcome)
+	bytes := m.size(&outcome, said)
+	if m.oversize(m.fired+bytes) != nil {
+		// There is no event to park: the timers are passed over, and the outcome says why.
+		outcome = m.pass(customer, it, outcome)
+		m.put()
+		m.conclude(outcome, Said{})
+		return false
 	}
+	m.fired += bytes
+	m.put()
+	m.conclude(outcome, said)
+	m.learn(&outcome)
 	return false
 }
 

@@ -175,7 +175,7 @@ func (m *Machine) receiveBudget(from charge.Partition, name fundName, message bu
 	}
 	answer, ok := fund.Receive(message)
 	m.memory.touchFund(name)
-	m.queue.calm = false
+	m.queue.stir(name.rule)
 	if ok {
 		m.sendBudget(m.home(name.rule), name, answer)
 	}
@@ -214,7 +214,7 @@ func (m *Machine) adoptBudget(rule string) {
 	fund, name := m.memory.fund(rule)
 	fund.Adopt(terms)
 	m.memory.touchFund(name)
-	m.queue.calm = false
+	m.queue.stir(rule)
 	if m.home(rule) == m.opts.Partition {
 		m.reply(name, m.memory.treasury(name).Adopt(terms))
 	}

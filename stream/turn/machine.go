@@ -184,6 +184,7 @@ type Machine struct {
 	steps   int             // of this turn
 	events  int             // that ended in this turn
 	bytes   int             // estimate of what the turn takes in the commit besides the delta
+	fired   int             // estimate of what timers of one customer do and say in a row
 	due     []charge.MSISDN // who is due, as far as the turn has asked
 }
 
@@ -209,7 +210,7 @@ func New(opts Options, at Place) (*Machine, error) {
 		judge: Judge{Book: at.Book, Version: at.Version},
 	}
 	m.judge.Memory = &m.memory
-	if err := errors.Join(m.memory.open(m), m.queue.open(m.state), m.openLetters()); err != nil {
+	if err := errors.Join(m.memory.open(m), m.queue.open(m.state, at.Version), m.openLetters()); err != nil {
 		return nil, fmt.Errorf("partition %d: %w: %w", opts.Partition, ErrNotes, err)
 	}
 	return m, nil
@@ -258,7 +259,7 @@ func (m *Machine) Begin() {
 	}
 	m.joined, m.records, m.steps, m.events, m.bytes = false, 0, 0, 0, commitOverhead
 	m.due = m.due[:0]
-	m.queue.released = 0
+	m.queue.judged = 0
 	m.state.Begin(max(m.clock, m.stamp()))
 }
 
@@ -272,7 +273,7 @@ func (m *Machine) stamp() charge.Instant {
 
 // End ends the turn: the state holds all that it changed.
 func (m *Machine) End() *Turn {
-	m.state.Postpone(m.due)
+	m.postpone()
 	m.state.Ended(m.events)
 	m.memory.note(m.state)
 	m.now.To, m.now.Clock, m.now.Rulebook = m.next, m.clock, m.judge.Version
@@ -353,9 +354,15 @@ func (m *Machine) finish() {
 // settle carries out what needs no event: of what is held, the first that need
 // not wait any more; if there is none, what is due for the first customer for
 // whom something is; and so on until nothing is left, or false: the turn is full.
+// While nothing more can be held, what is due stays so until a later record: it
+// would be judged as if it had waited for budgets that can still be had.
 func (m *Machine) settle() (settled bool, err error) {
 	for {
-		held := m.queue.ready(m.clock, m.judge.Version, &m.memory)
+		held := m.queue.ready(m.clock, &m.memory)
+		if held == nil && m.queue.full() {
+			m.postpone()
+			return true, nil
+		}
 		if held == nil && len(m.due) == 0 {
 			if m.due, err = m.state.Due(min(m.opts.EventsMax, dueMax)); err != nil {
 				return false, err
@@ -379,6 +386,12 @@ func (m *Machine) settle() (settled bool, err error) {
 	}
 }
 
+// postpone hands those back for whom something is due, and was not done.
+func (m *Machine) postpone() {
+	m.state.Postpone(m.due)
+	m.due = m.due[:0]
+}
+
 // dueMax is how many customers for whom something is due are asked for at a time.
 const dueMax = 1024
 
@@ -387,7 +400,7 @@ func (m *Machine) fireNext() error {
 	msisdn := m.due[0]
 	m.due = m.due[1:]
 	fired, err := m.fire(msisdn)
-	if err == nil && !fired && m.queue.released == 0 { // What was released has fired its customer's timers.
+	if err == nil && !fired && m.queue.judged == 0 { // With what was held goes what is due for its customer.
 		err = fmt.Errorf("a timer of %s is due, but nothing happens: %w", msisdn.Masked(), ErrTimers)
 	}
 	return err
@@ -442,6 +455,7 @@ func (m *Machine) runBook() (finished bool, err error) {
 		m.tellFailures() // They were of the version before.
 		m.judge.Book, m.judge.Version = book, frame.Version
 		m.memory.adopt(book, frame.Version)
+		m.queue.adopt(frame.Version)
 		m.state.SetBook(frame.Version, frame.Source)
 		m.next.Offset = 1
 	}

@@ -34,6 +34,8 @@ rules:
   - {name: second, on: recharge, group: g, then: [credit: {to: points, amount: 1}]}
   - {name: brief, on: recharge, then: [credit: {to: bonus, amount: 5, validity: 1m}]}
   - {name: few, on: recharge, holdout: 50%, limits: {per_customer: [{count: 3, per: day}]}, then: [tag: met]}
+  - {name: home, after: recharge, quiet: 70s, group: h, priority: 1, limits: {budget: 400}, then: [credit: {to: bonus, percent: 30, of: customer.main}]}
+  - {name: haven, after: recharge, quiet: 70s, group: h, limits: {budget: 300}, then: [credit: {to: bonus, amount: 10, validity: 30s}]}
 `
 
 var books = [][]byte{
@@ -462,6 +464,10 @@ func TestBudgetsAreNotOverspent(t *testing.T) {
 				most, least = 500000, 5000
 			case "back":
 				most, least = 100, 3
+			case "home":
+				most, least = 40000, 390
+			case "haven":
+				most, least = 30000, 1000
 			}
 			if sum > most {
 				t.Errorf("seed %d: rule %s spent %d of %d", seed, name.rule, sum, most)

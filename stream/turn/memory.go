@@ -1,6 +1,7 @@
 package turn
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"slices"
@@ -32,6 +33,7 @@ type memory struct {
 	dirtyTreasuries map[fundName]bool
 	failing         map[string]bool // rules with failures that were not told yet
 	bytes           int             // that the dirty ones take, estimated
+	scratch         []byte
 }
 
 // fundName names a budget: a rule that changes the unit of what it gives has
@@ -139,14 +141,18 @@ func (y *memory) adopt(book *rules.Book, version uint64) {
 
 // note writes down what the turn touched.
 func (y *memory) note(s State) {
+	note := func(name string, value []byte) {
+		y.scratch = value
+		s.SetNote(name, bytes.Clone(value)) // It is kept: in as few bytes as it takes.
+	}
 	for name := range y.dirtyRules {
-		s.SetNote(rulePrefix+name, y.rules[name].append(nil))
+		note(rulePrefix+name, y.rules[name].append(y.scratch[:0]))
 	}
 	for name := range y.dirtyFunds {
-		s.SetNote(name.note(fundPrefix), y.funds[name].Append(nil))
+		note(name.note(fundPrefix), y.funds[name].Append(y.scratch[:0]))
 	}
 	for name := range y.dirtyTreasuries {
-		s.SetNote(name.note(treasuryPrefix), y.treasuries[name].Append(nil))
+		note(name.note(treasuryPrefix), y.treasuries[name].Append(y.scratch[:0]))
 	}
 	clear(y.dirtyRules)
 	clear(y.dirtyFunds)
@@ -265,7 +271,8 @@ func (m *Machine) learn(o *charge.Outcome) {
 		m.memory.result(&o.Rules[i])
 	}
 	for i := range o.Postings {
-		if p := &o.Postings[i]; p.Account == charge.Account(charge.PromoPrefix+p.Cause) {
+		p := &o.Postings[i]
+		if rule, ok := strings.CutPrefix(string(p.Account), charge.PromoPrefix); ok && rule == p.Cause {
 			given := CreditNote{Balance: p.Balance, Unit: p.Unit}
 			given.Amount.Add(p.Amount)
 			m.memory.rule(p.Cause).credit(&given)
@@ -289,7 +296,7 @@ func (m *Machine) learn(o *charge.Outcome) {
 		fund, name := m.memory.fund(s.Rule)
 		fund.Spend(s.Amount)
 		m.memory.touchFund(name)
-		m.queue.calm = false
+		m.queue.stir(s.Rule)
 		m.ask(s.Rule)
 	}
 }
