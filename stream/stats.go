@@ -3,8 +3,6 @@ package stream
 import (
 	"context"
 	"fmt"
-	"math/big"
-	"strings"
 
 	"recharged/state/charge"
 	"recharged/state/money"
@@ -82,7 +80,7 @@ func (p *Processor) RuleStats(ctx context.Context) ([]RuleStat, error) {
 			stat.Results[result] = n
 		}
 		for _, c := range note.Credits {
-			stat.Credited = append(stat.Credited, CreditStat{c.Balance, c.Unit.Name, sumText(c.Unit, c.Amount)})
+			stat.Credited = append(stat.Credited, CreditStat{c.Balance, c.Unit.Name, c.Unit.FormatSum(c.Amount)})
 		}
 		if info.Budget != 0 {
 			stat.Budget = budgetStat(info.BudgetUnit, info.Budget, report.Budgets[turn.Budget{Rule: info.Name, Unit: info.BudgetUnit.Name}])
@@ -111,26 +109,7 @@ func budgetStat(unit money.Unit, total money.Amount, note *turn.BudgetNote) *Bud
 }
 
 func armStat(currency money.Unit, note *turn.ArmNote) *ArmStat {
-	return &ArmStat{note.Customers, note.Recharges, sumText(currency, note.Amount), note.Amount}
-}
-
-// sumText writes a sum of any size with all digits of its unit.
-func sumText(u money.Unit, s money.Sum) string {
-	n := new(big.Int).Lsh(big.NewInt(s.Hi), 64)
-	n.Add(n, new(big.Int).SetUint64(s.Lo))
-	sign := ""
-	if n.Sign() < 0 {
-		sign = "-"
-	}
-	digits := n.Abs(n).String()
-	if missing := u.Digits + 1 - len(digits); missing > 0 {
-		digits = strings.Repeat("0", missing) + digits
-	}
-	if u.Digits == 0 {
-		return sign + digits
-	}
-	whole := len(digits) - u.Digits
-	return sign + digits[:whole] + "." + digits[whole:]
+	return &ArmStat{note.Customers, note.Recharges, currency.FormatSum(note.Amount), note.Amount}
 }
 
 // ruleResults are the verdicts that the book makes possible on a rule.

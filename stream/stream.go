@@ -74,6 +74,10 @@ type Options struct {
 	// OutputAge is for how long the output streams keep messages; default 30 days.
 	OutputAge time.Duration
 
+	// BacktestBytes is how much memory a backtest may take, estimated; one that
+	// would take more fails. Default 2 GiB.
+	BacktestBytes int
+
 	// DiskReserveBytes is how much room must be left on the disk for events to be
 	// accepted; default 3 % of it, 32 MiB to 1 GiB.
 	DiskReserveBytes uint64
@@ -106,6 +110,8 @@ type Processor struct {
 	disk    *diskGuard
 	shelf   shelf
 	library library
+
+	backtests backtests
 
 	gauges prometheus.Collector // registered while the processor runs
 
@@ -345,6 +351,7 @@ func (p *Processor) Stop(ctx context.Context) {
 		return
 	}
 	defer close(p.stopped)
+	p.backtests.close()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainMax)
 	defer cancel()
 	if p.byNATS != nil {

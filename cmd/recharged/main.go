@@ -39,6 +39,7 @@ type commands struct {
 	Check    checkCommand    `cmd:"" help:"Check a rulebook."`
 	Test     testCommand     `cmd:"" help:"Run a rulebook's tests."`
 	Publish  publishCommand  `cmd:"" help:"Make a rulebook the newest version."`
+	Backtest backtestCommand `cmd:"" help:"Replay the past under a draft of the rulebook."`
 	Rulebook rulebookCommand `cmd:"" help:"Show the live rulebook, its history and differences."`
 	Rules    rulesCommand    `cmd:"" help:"What each rule has done, and what is left of its budget."`
 	Customer customerCommand `cmd:"" help:"Show what a customer has."`

@@ -86,6 +86,7 @@ func New(opts Options) (*API, error) {
 	a.registerCustomers()
 	a.registerExplain()
 	a.registerRulebook()
+	a.registerBacktests()
 	a.registerRules()
 	a.registerParked()
 	a.registerOperations()
