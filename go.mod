@@ -11,15 +11,15 @@ require (
 	github.com/cockroachdb/pebble/v2 v2.1.7 // the store
 	github.com/danielgtaylor/huma/v2 v2.37.2 // OpenAPI from the code
 	github.com/go-json-experiment/json v0.0.0-20260820222146-c27c302e5fc3 // strict JSON by tokens, numbers as text
-	github.com/goccy/go-yaml v1.19.2 // YAML with positions
+	github.com/goccy/go-yaml v1.19.2 // YAML of settings and test files, with positions
 	github.com/klauspost/compress v1.20.3 // gzip and zstd of files and bodies
 	github.com/nats-io/nats-server/v2 v2.15.2 // the embedded log
 	github.com/nats-io/nats.go v1.55.0 // the client of the log
 	github.com/prometheus/client_golang v1.25.0 // metrics
 	github.com/rogpeppe/go-internal v1.16.0 // test scripts
-	github.com/santhosh-tekuri/jsonschema/v6 v6.0.3
+	github.com/santhosh-tekuri/jsonschema/v6 v6.0.3 // holds the rulebook schema to the loader, in tests
 	github.com/schollz/progressbar/v3 v3.19.1 // the progress of load
-	go.yaml.in/yaml/v3 v3.0.5 // YAML with positions, quickly
+	go.yaml.in/yaml/v3 v3.0.5 // YAML of rulebooks, with positions, quickly
 	golang.org/x/term v0.47.0 // whether it is a terminal
 	golang.org/x/time v0.16.0 // rate limits of log lines
 	google.golang.org/protobuf v1.36.12 // the wire format of the Protobuf batch
