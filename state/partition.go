@@ -108,7 +108,7 @@ func (s *Store) Own(id charge.Partition, partitions int) (*Partition, error) {
 		if p.due[slot], err = s.firstTimer(slot); err != nil {
 			return nil, fmt.Errorf("own partition %d: %w", id, err)
 		}
-		p.next = sooner(p.next, p.due[slot])
+		p.next = charge.Sooner(p.next, p.due[slot])
 	}
 	return p, nil
 }
@@ -183,7 +183,7 @@ func (p *Partition) Put(c *charge.Customer, unit func(balance string) string) {
 	}
 	e.customer, *c = *c, e.customer
 	e.known, e.changed = true, true
-	p.soon = sooner(p.soon, e.customer.NextDue())
+	p.soon = charge.Sooner(p.soon, e.customer.NextDue())
 	bytes := RowBytes(&e.customer) + customerKeyBytes + timerRowsBytes
 	p.bytes += bytes - e.bytes
 	e.bytes = bytes
@@ -365,8 +365,8 @@ func (p *Partition) moveTimer(e *entry, due charge.Instant) {
 	if due != 0 {
 		p.delta.set(timerKey(p.key[:0], m, due), nil)
 		slot := m.Slot()
-		p.due[slot] = sooner(p.due[slot], due)
-		p.next = sooner(p.next, due)
+		p.due[slot] = charge.Sooner(p.due[slot], due)
+		p.next = charge.Sooner(p.next, due)
 	}
 }
 
@@ -381,15 +381,7 @@ func (p *Partition) Applied(commit charge.Sequence, position []byte) error {
 
 // NextDue returns an instant before which no timer is due, also none that this
 // turn has set; zero if there is no timer at all.
-func (p *Partition) NextDue() charge.Instant { return sooner(p.next, p.soon) }
-
-// sooner returns the earlier of two instants of which zero is none.
-func sooner(a, b charge.Instant) charge.Instant {
-	if a == 0 || b != 0 && b < a {
-		return b
-	}
-	return a
-}
+func (p *Partition) NextDue() charge.Instant { return charge.Sooner(p.next, p.soon) }
 
 // Due returns up to limit customers who have a timer that is due, in the order
 // of slot, instant and number. It reads what earlier turns have set, and passes
@@ -408,7 +400,7 @@ func (p *Partition) Due(limit int) ([]charge.MSISDN, error) {
 				return nil, fmt.Errorf("read timers of slot %d: %w", slot, err)
 			}
 		}
-		p.next = sooner(p.next, p.due[slot])
+		p.next = charge.Sooner(p.next, p.due[slot])
 	}
 	return due, nil
 }
@@ -423,11 +415,11 @@ func (p *Partition) dueOf(slot charge.Slot, limit int, due []charge.MSISDN) ([]c
 			return false, err
 		}
 		if i, ok := p.working[m]; ok && p.entries[i].changed {
-			p.due[slot] = sooner(p.due[slot], p.entries[i].customer.NextDue())
+			p.due[slot] = charge.Sooner(p.due[slot], p.entries[i].customer.NextDue())
 			return true, nil
 		}
 		if at > p.clock || len(due) == limit {
-			p.due[slot] = sooner(p.due[slot], at)
+			p.due[slot] = charge.Sooner(p.due[slot], at)
 			return false, nil
 		}
 		due = append(due, m)
@@ -439,8 +431,8 @@ func (p *Partition) dueOf(slot charge.Slot, limit int, due []charge.MSISDN) ([]c
 // Postpone says that customers whom Due returned were not dealt with.
 func (p *Partition) Postpone(customers []charge.MSISDN) {
 	for _, m := range customers {
-		p.due[m.Slot()] = sooner(p.due[m.Slot()], p.clock)
-		p.next = sooner(p.next, p.clock)
+		p.due[m.Slot()] = charge.Sooner(p.due[m.Slot()], p.clock)
+		p.next = charge.Sooner(p.next, p.clock)
 	}
 }
 

@@ -225,7 +225,7 @@ func (v *Volatile) schedule(n int32) {
 	p.timer = p.due
 	if p.due != 0 {
 		v.timers[p.msisdn.Slot()].push(timer{p.due, p.msisdn, n})
-		v.next = sooner(v.next, p.due)
+		v.next = charge.Sooner(v.next, p.due)
 	}
 }
 
@@ -430,7 +430,7 @@ func (v *Volatile) Due(limit int) ([]charge.MSISDN, error) {
 			}
 		}
 		if len(*timers) > 0 {
-			v.next = sooner(v.next, (*timers)[0].due)
+			v.next = charge.Sooner(v.next, (*timers)[0].due)
 		}
 	}
 	return due, nil

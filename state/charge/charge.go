@@ -80,12 +80,18 @@ const Slots = 1024
 // Slot is the unit in which customers are assigned to partitions.
 type Slot uint16
 
-// Slot returns the customer's slot: FNV-1a of the digits, modulo Slots.
+// Slot returns the customer's slot, that of the digits.
 func (m MSISDN) Slot() Slot {
-	const offset, prime = 2166136261, 16777619 // FNV-1a in 32 bits.
+	var digits [msisdnDigitsMax]byte
+	return SlotOf(m.Append(digits[:0]))
+}
+
+// SlotOf returns the slot of a name: FNV-1a in 32 bits, modulo Slots.
+func SlotOf[T string | []byte](name T) Slot {
+	const offset, prime = 2166136261, 16777619
 	hash := uint32(offset)
-	for i := range int(m >> 60) {
-		hash = (hash ^ uint32('0'+m>>(56-4*i)&0xf)) * prime
+	for i := range len(name) {
+		hash = (hash ^ uint32(name[i])) * prime
 	}
 	return Slot(hash % Slots)
 }
@@ -116,6 +122,14 @@ type Sequence uint64
 
 // Instant is a point in time: nanoseconds since 1970 in UTC. Zero is no time.
 type Instant int64
+
+// Sooner returns the earlier of two instants of which zero is none.
+func Sooner(a, b Instant) Instant {
+	if a == 0 || b != 0 && b < a {
+		return b
+	}
+	return a
+}
 
 // InstantOf returns t, or false if t lies outside the years 1971 to 2261 of UTC:
 // what 64 bits hold, and well away from zero. It is for clocks and rulebooks,

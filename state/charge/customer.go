@@ -194,9 +194,7 @@ func (c *Customer) NextExpiry() Instant {
 	var next Instant
 	for i := range c.Balances {
 		for _, p := range c.Balances[i].Parts {
-			if p.Expires != 0 && (next == 0 || p.Expires < next) {
-				next = p.Expires
-			}
+			next = Sooner(next, p.Expires)
 		}
 	}
 	return next
@@ -207,9 +205,7 @@ func (c *Customer) NextExpiry() Instant {
 func (c *Customer) NextDue() Instant {
 	next := c.NextExpiry()
 	for _, t := range c.Timers {
-		if next == 0 || t.Due < next {
-			next = t.Due
-		}
+		next = Sooner(next, t.Due)
 	}
 	return next
 }

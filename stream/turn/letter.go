@@ -39,12 +39,7 @@ func letterNote(with charge.Partition) string { return lettersPrefix + strconv.I
 
 // home returns the partition where a rule is at home.
 func (m *Machine) home(rule string) charge.Partition {
-	const offset, prime = 2166136261, 16777619 // FNV-1a in 32 bits, as for customers.
-	hash := uint32(offset)
-	for i := range len(rule) {
-		hash = (hash ^ uint32(rule[i])) * prime
-	}
-	return charge.Slot(hash % charge.Slots).PartitionOf(m.opts.Partitions)
+	return charge.SlotOf(rule).PartitionOf(m.opts.Partitions)
 }
 
 // with returns the correspondence with a partition.

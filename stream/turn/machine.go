@@ -239,7 +239,7 @@ func (m *Machine) Held() (events int, oldest charge.Position) { return m.queue.e
 // NextDue is an instant before which time alone brings nothing about; zero if it
 // never does. What is due takes effect with the next record.
 func (m *Machine) NextDue() charge.Instant {
-	return sooner(m.state.NextDue(), m.queue.deadline())
+	return charge.Sooner(m.state.NextDue(), m.queue.deadline())
 }
 
 // Feed makes a record the current one. The one before has come to its end.
@@ -482,12 +482,4 @@ func (m *Machine) unpark() error {
 		return err
 	}
 	return m.event(&parked.Event, SeenOf(&parked.Event), parked.Position, true)
-}
-
-// sooner returns the earlier of two instants of which zero is none.
-func sooner(a, b charge.Instant) charge.Instant {
-	if a == 0 || b != 0 && b < a {
-		return b
-	}
-	return a
 }
